@@ -1,0 +1,68 @@
+# The front door for developers: `make` lists the commands.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8888
+ARGS ?=
+
+# Threads that wait asleep: on a busy machine spinning ones slow everything down tenfold.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help install run run-fake test test-all check format lint types coverage bench docker clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+install: $(VENV)/.dev ## virtual environment with development extras
+
+run: $(VENV)/.runtime ## serve the embedded model on port 8888 (PORT=…, ARGS='--host 0.0.0.0 …')
+	$(BIN)/python main.py --preset tiny --port $(PORT) $(ARGS)
+
+run-fake: $(VENV)/.dev ## the same server with a fake engine, for trying clients
+	$(BIN)/python -m tests.run_fake --port $(PORT) $(ARGS)
+
+format: $(VENV)/.dev ## format the code and apply safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## check types
+	$(BIN)/mypy
+
+test: $(VENV)/.dev ## default test suite
+	$(BIN)/python -m pytest -m 'not slow and not weights and not gpu' $(ARGS)
+
+test-all: $(VENV)/.dev ## every test, also slow ones and those that need real weights or a GPU
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types test ## what CI runs, and what is run before every commit
+
+coverage: $(VENV)/.dev ## lines that no test reaches
+	$(BIN)/python -m pytest -m 'not slow and not weights and not gpu' \
+		--cov=fooocusapi --cov=fooocus_core --cov-report=term-missing:skip-covered $(ARGS)
+
+bench: $(VENV)/.dev ## timings, one JSON object per line
+	$(BIN)/python -m benchmarks.step_time
+	$(BIN)/python -m benchmarks.http_overhead
+
+docker: ## build the CUDA image
+	docker build --tag fooocusapi .
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage

@@ -1,0 +1,105 @@
+"""What does the service add to a job, and does it answer while many callers wait?
+
+Runs the server with the fake engine as a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from benchmarks.results import report
+from tests.fakes import STEPS
+from tests.run_fake import PACE_S
+
+ROOT = Path(__file__).resolve().parents[1]
+URL = "/v1/generation/text-to-image"
+SMALL = {"aspect_ratios_selection": "128*128", "style_selections": []}
+JOBS = 50
+WAITING_CALLERS = 60
+PINGS = 200
+START_S = 30
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def wait_for(client: httpx.AsyncClient) -> None:
+    """Return as soon as the server answers."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            (await client.get("/ping")).raise_for_status()
+        except httpx.TransportError:
+            await asyncio.sleep(0.05)
+        else:
+            return
+    raise SystemExit("the server does not answer")
+
+
+async def job_time(client: httpx.AsyncClient) -> None:
+    """Print what the service adds to the time its engine takes."""
+    began = time.perf_counter()
+    for _ in range(JOBS):
+        (await client.post(URL, json=SMALL)).raise_for_status()
+    seconds = (time.perf_counter() - began) / JOBS
+    report("added per job", (seconds - STEPS * PACE_S) * 1000, "ms", jobs=JOBS)
+
+
+async def ping_times(client: httpx.AsyncClient, name: str, **settings: int) -> None:
+    """Print median and 99th percentile of ``/ping``."""
+    times = []
+    for _ in range(PINGS):
+        began = time.perf_counter()
+        (await client.get("/ping")).raise_for_status()
+        times.append((time.perf_counter() - began) * 1000)
+    cuts = statistics.quantiles(times, n=100)
+    report(f"{name}, median", cuts[49], "ms", pings=PINGS, **settings)
+    report(f"{name}, p99", cuts[98], "ms", pings=PINGS, **settings)
+
+
+async def measure(url: str) -> None:
+    """Measure idle and with callers that wait for their pictures."""
+    limits = httpx.Limits(max_connections=WAITING_CALLERS + 10)
+    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+        await wait_for(client)
+        await job_time(client)
+        await ping_times(client, "/ping idle")
+        callers = [
+            asyncio.create_task(client.post(URL, json=SMALL)) for _ in range(WAITING_CALLERS)
+        ]
+        await asyncio.sleep(0.2)
+        await ping_times(client, "/ping with waiting callers", callers=WAITING_CALLERS)
+        for answer in await asyncio.gather(*callers):
+            answer.raise_for_status()
+
+
+def main() -> None:
+    """Start a server, measure, stop it."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as outputs:
+        command = [sys.executable, "-m", "tests.run_fake", "--port", str(port)]
+        process = subprocess.Popen(
+            [*command, "--output-path", outputs, "--log-level", "error"], cwd=ROOT
+        )
+        try:
+            asyncio.run(measure(f"http://127.0.0.1:{port}"))
+        finally:
+            process.terminate()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()

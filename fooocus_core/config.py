@@ -1,0 +1,287 @@
+"""Folders, defaults, download lists and device options of the pipeline.
+
+Sources, later ones winning: built-in < ``default`` preset < ``config.txt`` < chosen preset <
+environment. Knows nothing of HTTP options.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from fooocus_core.choices import InpaintEngine, Performance, Sampler, Scheduler
+from fooocus_core.config_layers import BUILTIN, CONFIG_FILE, LayeredValues, read_layers
+from fooocus_core.config_values import (
+    MODEL_FOLDER_KEYS,
+    VALUE_KEYS,
+    Key,
+    folder_path,
+    folder_paths,
+)
+from fooocus_core.files import DATA_FOLDER
+from fooocus_core.params import Lora, Size
+from fooocus_core.presets import DEFAULT_PRESET, TINY_PRESET
+
+TINY_MODELS = DATA_FOLDER / "tiny"
+COMMAND_LINE = "command line"
+MAX_LORAS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Where files lie. Model folders are searched in order; the first one takes downloads."""
+
+    checkpoints: tuple[Path, ...]
+    loras: tuple[Path, ...]
+    embeddings: tuple[Path, ...]
+    vae: tuple[Path, ...]
+    vae_approx: tuple[Path, ...]
+    upscale_models: tuple[Path, ...]
+    inpaint: tuple[Path, ...]
+    controlnet: tuple[Path, ...]
+    clip_vision: tuple[Path, ...]
+    expansion: tuple[Path, ...]
+    safety_checker: tuple[Path, ...]
+    sam: tuple[Path, ...]
+    wildcards: tuple[Path, ...]
+    outputs: Path
+    temp: Path
+    user_styles: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What a request that leaves a value out gets. ``None`` = none / not overridden."""
+
+    model: str
+    previous_models: tuple[str, ...]
+    refiner: str | None
+    refiner_switch: float
+    loras: tuple[Lora, ...]
+    max_loras: int
+    guidance_scale: float
+    sharpness: float
+    adaptive_scale: float
+    sampler: Sampler
+    scheduler: Scheduler
+    performance: Performance
+    steps: int | None
+    switch_step: int | None
+    upscale_strength: float | None
+    size: Size
+    styles: tuple[str, ...]
+    prompt: str
+    negative_prompt: str
+    clip_skip: int
+    vae: str | None
+    inpaint_engine: InpaintEngine
+    max_image_prompts: int
+    censor: bool
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadLists:
+    """File name -> address, as configuration and presets list them."""
+
+    checkpoints: Mapping[str, str]
+    loras: Mapping[str, str]
+    embeddings: Mapping[str, str]
+    vae: Mapping[str, str]
+
+
+class Precision(StrEnum):
+    """Number formats a network can be asked to run in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOptions:
+    """What the start options say about device and number formats; ``None`` = decided by the device.
+
+    Attributes:
+        always_cpu: ``None`` uses a GPU if there is one; else the CPU, with this many threads
+            (0 or less: torch's own count).
+        all_in_fp32, all_in_fp16: One format for every part that has no option of its own.
+        clip_in: Format the text encoders' weights are rounded to; they compute in float32.
+    """
+
+    always_cpu: int | None = None
+    all_in_fp32: bool = False
+    all_in_fp16: bool = False
+    unet_in: Precision | None = None
+    vae_in: Precision | None = None
+    clip_in: Precision | None = None
+    vae_on_cpu: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreConfig:
+    """Every effective value of the pipeline, and where each came from.
+
+    Attributes:
+        preset: Name of the chosen preset.
+        sources: Configuration key -> name of the source its value came from.
+        warnings: Values that were not usable, one sentence each.
+    """
+
+    preset: str
+    folders: Folders
+    defaults: Defaults
+    downloads: DownloadLists
+    sources: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Where relative paths start, and the folders given on the command line."""
+
+    root: Path
+    is_tiny: bool
+    models: Path | None
+    styles: Path | None
+    outputs: Path | None
+    temp: Path | None
+
+
+def load_config(
+    *,
+    root: Path,
+    preset: str | None = None,
+    models_path: Path | None = None,
+    styles_path: Path | None = None,
+    output_path: Path | None = None,
+    temp_path: Path | None = None,
+    environ: Mapping[str, str],
+) -> CoreConfig:
+    """Read every source of configuration. Writes nothing.
+
+    Args:
+        root: Project root: ``config.txt``, ``presets/``, ``models/`` ... lie there, and relative
+            paths of files and environment start there.
+        preset: Name of the chosen preset. ``None`` leaves ``config.txt`` above the default one.
+        models_path: Root of all model folders that have no ``path_...`` key of their own.
+        styles_path, output_path, temp_path: Win over every other source. These and
+            ``models_path`` are relative to the working directory.
+        environ: Environment variables: ``config_path``, and configuration keys by their names.
+
+    Returns:
+        The effective values. Files and values that cannot be used leave a sentence in ``warnings``
+        and the built-in value in their place.
+
+    Raises:
+        InvalidInputError: There is no preset of that name; names those there are.
+    """
+    file_warnings: list[str] = []
+    config_file = root / (environ.get("config_path") or CONFIG_FILE)
+    if environ.get("config_path") and not config_file.exists():
+        file_warnings.append(f"config_path: there is no file {config_file}.")
+    layers = read_layers(
+        root=root, preset=preset, config_file=config_file, warn=file_warnings.append
+    )
+    source = LayeredValues(layers, environ)
+    places = _Places(
+        root=root.absolute(),
+        is_tiny=preset == TINY_PRESET,
+        models=models_path.absolute() if models_path else None,
+        styles=styles_path.absolute() if styles_path else None,
+        outputs=output_path.absolute() if output_path else None,
+        temp=temp_path.absolute() if temp_path else None,
+    )
+    values = {name: source.read(name, key) for name, key in VALUE_KEYS.items()}
+    folders = _read_folders(places, source)
+    return CoreConfig(
+        preset=preset or DEFAULT_PRESET,
+        folders=folders,
+        defaults=_make_defaults(values),
+        downloads=DownloadLists(
+            checkpoints=values["checkpoint_downloads"],
+            loras=values["lora_downloads"],
+            embeddings=values["embeddings_downloads"],
+            vae=values["vae_downloads"],
+        ),
+        sources=source.sources,
+        warnings=(*file_warnings, *source.warnings),
+    )
+
+
+def _read_folders(places: _Places, source: LayeredValues) -> Folders:
+    default_styles = places.root / "sdxl_styles"
+    styles = _read_folder("path_styles", places.styles, default_styles, places.root, source)
+    default_temp = Path(tempfile.gettempdir(), "fooocus")
+    wildcards = source.read("path_wildcards", Key(builtin="wildcards", read=folder_paths))
+    is_default = source.sources["path_styles"] == BUILTIN
+    return Folders(
+        **{
+            field: _read_model_folders(name, folder, places, source)
+            for name, (field, folder) in MODEL_FOLDER_KEYS.items()
+        },
+        wildcards=(*(places.root / path for path in wildcards), DATA_FOLDER / "wildcards"),
+        outputs=_read_folder(
+            "path_outputs", places.outputs, places.root / "outputs", places.root, source
+        ),
+        temp=_read_folder("temp_path", places.temp, default_temp, places.root, source),
+        user_styles=None if is_default and not styles.is_dir() else styles,
+    )
+
+
+def _read_folder(
+    name: str, given: Path | None, default: Path, root: Path, source: LayeredValues
+) -> Path:
+    if given is not None:
+        source.sources[name] = COMMAND_LINE
+        return given
+    return root / str(source.read(name, Key(builtin=str(default), read=folder_path)))
+
+
+def _read_model_folders(
+    name: str, folder: str, places: _Places, source: LayeredValues
+) -> tuple[Path, ...]:
+    if places.is_tiny:
+        # Nothing else is searched, so that a real LoRA or patch never meets the tiny base.
+        source.sources[name] = f"preset {TINY_PRESET}"
+        return (TINY_MODELS / folder,)
+    models = places.models or places.root / "models"
+    paths = source.read(name, Key(builtin=str(models / folder), read=folder_paths))
+    if places.models and source.sources[name] == BUILTIN:
+        source.sources[name] = COMMAND_LINE
+    return tuple(places.root / path for path in paths)
+
+
+def _make_defaults(values: Mapping[str, Any]) -> Defaults:
+    slots: tuple[Lora | None, ...] = values["default_loras"]
+    return Defaults(
+        model=values["default_model"],
+        previous_models=values["previous_default_models"],
+        refiner=values["default_refiner"],
+        refiner_switch=values["default_refiner_switch"],
+        loras=tuple(slot for slot in slots if slot is not None),
+        max_loras=values["default_max_lora_number"] or len(slots) or MAX_LORAS,
+        guidance_scale=values["default_cfg_scale"],
+        sharpness=values["default_sample_sharpness"],
+        adaptive_scale=values["default_cfg_tsnr"],
+        sampler=values["default_sampler"],
+        scheduler=values["default_scheduler"],
+        performance=values["default_performance"],
+        steps=values["default_overwrite_step"],
+        switch_step=values["default_overwrite_switch"],
+        upscale_strength=values["default_overwrite_upscale"],
+        size=values["default_aspect_ratio"],
+        styles=values["default_styles"],
+        prompt=values["default_prompt"],
+        negative_prompt=values["default_prompt_negative"],
+        clip_skip=values["default_clip_skip"],
+        vae=values["default_vae"],
+        inpaint_engine=values["default_inpaint_engine_version"],
+        max_image_prompts=values["default_controlnet_image_count"],
+        censor=values["default_black_out_nsfw"],
+        created_by=values["metadata_created_by"],
+    )

@@ -1,0 +1,31 @@
+"""The exceptions of the pipeline. ``str(error)`` is fit to be shown to a caller."""
+
+from __future__ import annotations
+
+
+class FooocusError(Exception):
+    """Any failure of the pipeline that has a known cause."""
+
+
+class InvalidInputError(FooocusError):
+    """A picture or value cannot be used; the message names it."""
+
+
+class ModelNotFoundError(FooocusError):
+    """No model file of that name exists; the message names the folders searched."""
+
+
+class ModelFileError(FooocusError):
+    """A model file is unreadable, or entries are missing or unexpected."""
+
+
+class DownloadError(FooocusError):
+    """A file could not be fetched; no partial file is left under its final name."""
+
+
+class DeviceMemoryError(FooocusError):
+    """The device ran out of memory; the message says during what."""
+
+
+class RunCancelled(Exception):
+    """The run was asked to stop. Not a :class:`FooocusError`."""

@@ -1,0 +1,99 @@
+"""What a run tells its caller while it goes on, and how the caller stops it.
+
+Knows neither jobs nor HTTP.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fooocus_core.choices import MetadataScheme
+from fooocus_core.errors import RunCancelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingStep:
+    """Place of a sampling step inside the whole run; all numbers 0-based but the totals."""
+
+    step: int
+    steps: int
+    image: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The core's own progress number (0-100) and status text."""
+
+    percent: int
+    text: str
+    sampling: SamplingStep | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A small picture of the unfinished image, uint8 (H/4, W/4, 3)."""
+
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Something asked for was left out or replaced while running."""
+
+    text: str
+
+
+Event = Progress | Preview | Warned
+EventSink = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """What is known about how a picture was made.
+
+    Attributes:
+        scheme: Format of ``text``.
+        text: The text to embed into the file.
+        rows: Ordered (label, key, value) rows for logs.
+    """
+
+    scheme: MetadataScheme
+    text: str
+    rows: tuple[tuple[str, str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedImage:
+    """A finished picture: uint8 (H, W, 3) RGB, its seed, and its record if one was asked for."""
+
+    image: NDArray[np.uint8]
+    seed: int
+    record: ImageRecord | None = None
+
+
+class CancelToken:
+    """A one-way switch that ends one run; it belongs to that run alone."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the run to stop at its next check."""
+        self._event.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self._event.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise :class:`RunCancelled` if the run was asked to stop."""
+        if self._event.is_set():
+            raise RunCancelled

@@ -1,0 +1,98 @@
+"""Content hashes of model files, remembered as long as a file stays what it was.
+
+Knows nothing of what the files are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from fooocus_core.errors import ModelNotFoundError
+
+SHOWN_DIGITS = 10
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What has to be equal for a remembered hash to hold."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+class HashCache:
+    """Hashes files, each once until its size or time of change differs.
+
+    The cache file holds one JSON object per line and is only ever appended to; a later line wins.
+    Lines that are not understood are passed over. May be used from several threads.
+    """
+
+    def __init__(self, cache_file: Path) -> None:
+        """Use a cache file, which is read at the first question and may be missing."""
+        self._cache_file = cache_file
+        self._known: dict[_State, str] | None = None
+        self._lock = Lock()
+
+    def short_hash(self, path: Path) -> str:
+        """The first 10 hexadecimal digits of the SHA-256 of a file's content.
+
+        Raises:
+            ModelNotFoundError: The file cannot be read.
+        """
+        with self._lock:
+            if self._known is None:
+                self._known = self._read()
+            try:
+                state = _state_of(path)
+                if state not in self._known:
+                    self._known[state] = _hash_content(path)
+                    self._append(state, self._known[state])
+            except OSError as error:
+                raise ModelNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
+            return self._known[state][:SHOWN_DIGITS]
+
+    def _read(self) -> dict[_State, str]:
+        try:
+            lines = self._cache_file.read_bytes().splitlines()
+        except OSError:
+            return {}
+        known = {}
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                state = _State(path=entry["path"], size=entry["size"], mtime_ns=entry["mtime_ns"])
+                known[state] = str(entry["sha256"])
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue
+        return known
+
+    def _append(self, state: _State, sha256: str) -> None:
+        entry = {
+            "path": state.path,
+            "size": state.size,
+            "mtime_ns": state.mtime_ns,
+            "sha256": sha256,
+        }
+        try:
+            with self._cache_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", self._cache_file, error.strerror)
+
+
+def _state_of(path: Path) -> _State:
+    status = path.stat()
+    return _State(path=str(path.resolve()), size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def _hash_content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

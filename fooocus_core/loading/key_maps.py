@@ -1,0 +1,98 @@
+"""Names of weights: single-file layout to the names of diffusers and transformers.
+
+The only file that touches the converters diffusers keeps private. All tables are without prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from torch import Tensor, nn
+
+from fooocus_core.loading.weight_file import Tensors
+
+# The library does not type these.
+_Converter = Callable[..., dict[str, Tensor | None]]
+_convert_unet: _Converter = convert_ldm_unet_checkpoint
+_convert_vae: _Converter = convert_ldm_vae_checkpoint
+_convert_clip_g: _Converter = convert_open_clip_checkpoint
+
+_UNET_PREFIX = "model.diffusion_model."
+# Entries that carry no weight of the network: buffers, the contrastive temperature, and the
+# projection of CLIP-L, which only image-text matching uses.
+_CLIP_IGNORED = ("position_ids", "logit_scale", "text_projection.weight")
+_VAE_IGNORED = ("loss.", "model_ema.")
+_OLD_ATTENTION = {
+    ".query.": ".to_q.",
+    ".key.": ".to_k.",
+    ".value.": ".to_v.",
+    ".proj_attn.": ".to_out.0.",
+}
+_DIFFUSERS_VAE_MARK = "decoder.up_blocks.0.resnets.0.norm1.weight"
+
+
+def unet_weights(tensors: Tensors, config: Any) -> dict[str, Tensor]:
+    """Weights of a single-file UNet under the names of ``UNet2DConditionModel``."""
+    prefixed = {_UNET_PREFIX + name: tensor for name, tensor in tensors.items()}
+    return _present(_convert_unet(prefixed, config))
+
+
+def has_diffusers_vae_names(tensors: Tensors) -> bool:
+    """Whether a VAE is already named as ``AutoencoderKL`` names it."""
+    return _DIFFUSERS_VAE_MARK in tensors
+
+
+def vae_weights(tensors: Tensors, config: Any) -> dict[str, Tensor]:
+    """Weights of a VAE in either naming under the names of ``AutoencoderKL``."""
+    if not has_diffusers_vae_names(tensors):
+        return _present(_convert_vae(tensors, config))
+    renamed = {}
+    for name, tensor in tensors.items():
+        for old, new in _OLD_ATTENTION.items():
+            name = name.replace(old, new)
+        renamed[name] = tensor
+    return renamed
+
+
+def clip_g_weights(tensors: Tensors, model: nn.Module) -> dict[str, Tensor]:
+    """Weights of an OpenCLIP text encoder under the names of ``CLIPTextModelWithProjection``.
+
+    The fused input projection is split into query, key and value thirds; the text projection is
+    transposed, because the file stores it for ``x @ P``.
+    """
+    return _present(_convert_clip_g(model, tensors, prefix=""))
+
+
+def without_clip_extras(tensors: Tensors) -> dict[str, Tensor]:
+    """The entries of a text encoder that are weights of the network."""
+    return {name: t for name, t in tensors.items() if not name.endswith(_CLIP_IGNORED)}
+
+
+def without_vae_extras(tensors: Tensors) -> dict[str, Tensor]:
+    """The entries of a VAE without those left over from its training."""
+    return {name: t for name, t in tensors.items() if not name.startswith(_VAE_IGNORED)}
+
+
+def _present(converted: dict[str, Tensor | None]) -> dict[str, Tensor]:
+    # The converters put ``None`` where half of a pair is missing.
+    return {name: tensor for name, tensor in converted.items() if tensor is not None}
+
+
+def unused_names(source: Tensors, converted: Tensors) -> list[str]:
+    """Names of ``source`` whose tensors are not in ``converted``.
+
+    Entries that conversion splits, flattens or transposes are taken for used.
+    """
+    used = {id(tensor) for tensor in converted.values()}
+    rewritten = ("mid.attn_1.", ".in_proj_", "text_projection")
+    return [
+        name
+        for name, tensor in source.items()
+        if id(tensor) not in used and not any(part in name for part in rewritten)
+    ]

@@ -1,0 +1,145 @@
+"""Which networks are in memory now, and what must be loaded for the next picture.
+
+Owned by the engine and used by its one thread; knows nothing of prompts or requests.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from fooocus_core.errors import ModelFileError
+from fooocus_core.loading.checkpoint import (
+    Checkpoint,
+    CheckpointKind,
+    Refiner,
+    build_checkpoint,
+    detect_kind,
+    load_refiner,
+)
+from fooocus_core.loading.memory import DevicePlan, free_cached_memory
+from fooocus_core.loading.merged_loras import LoraFile, MergedLoras
+from fooocus_core.loading.weight_file import read_weights
+
+_log = logging.getLogger(__name__)
+
+Files = tuple[Path | None, ...]
+Loaded = TypeVar("Loaded", Checkpoint, Refiner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """The files of a picture's models.
+
+    Attributes:
+        vae: A stand-alone VAE for the base model; ``None`` = its own.
+        refiner: ``None`` = no refiner.
+    """
+
+    base: Path
+    vae: Path | None = None
+    refiner: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The loaded models of a picture; the base is of the kind ``SDXL``."""
+
+    base: Checkpoint
+    refiner: Refiner | None
+
+
+class ModelStore:
+    """Keeps the networks of one base model and one refiner until other files are asked for."""
+
+    def __init__(self, plan: DevicePlan) -> None:
+        self.plan = plan
+        self._refiner: _Slot[Refiner] = _Slot(plan)
+        self._base: _Slot[Checkpoint] = _Slot(plan)
+
+    def prepare(self, files: ModelFiles) -> Models:
+        """Have the models of these files in memory, and no others.
+
+        What is loaded stays for the next call with the same files, LoRAs included. What is no
+        longer asked for is freed *before* anything is loaded, so that it does not share the device
+        with what replaces it. A model that fails to load leaves nothing in its place.
+
+        Raises:
+            ModelFileError: A file cannot be used.
+            DeviceMemoryError: The device has not enough memory.
+        """
+        base, refiner = (files.base, files.vae), (files.refiner,)
+        self._refiner.free_unless(refiner)
+        self._base.free_unless(base)
+        # The refiner goes first, as in the reference.
+        if files.refiner is not None:
+            path = files.refiner
+            self._refiner.fill(refiner, lambda: load_refiner(path, self.plan))
+        loaded = self._base.fill(base, lambda: _load_base(files, self.plan))
+        return Models(base=loaded, refiner=self._refiner.loaded)
+
+    def merge(self, loras: Sequence[LoraFile]) -> tuple[str, ...]:
+        """Have exactly these LoRAs merged into what is loaded; see :meth:`MergedLoras.merge`.
+
+        The refiner gets those of them that are for a model of its kind. That others are not is the
+        rule, and no warning.
+        """
+        for warning in self._refiner.merge(loras):
+            _log.info("Refiner: %s", warning)
+        return self._base.merge(loras)
+
+    def free(self) -> None:
+        """Forget everything loaded and hand its memory back."""
+        self._refiner.free()
+        self._base.free()
+
+
+class _Slot(Generic[Loaded]):
+    """Room for one model and the LoRAs merged into it."""
+
+    def __init__(self, plan: DevicePlan) -> None:
+        self.loaded: Loaded | None = None
+        self._plan = plan
+        self._loras: MergedLoras | None = None
+        self._files: Files = ()
+
+    def fill(self, files: Files, load: Callable[[], Loaded]) -> Loaded:
+        """The model of these files; loads it if the room is empty."""
+        if self.loaded is None:
+            _log.info("Loading %s", ", ".join(file.name for file in files if file))
+            self.loaded = load()
+            self._loras = MergedLoras(self.loaded, self._plan)
+            self._files = files
+        return self.loaded
+
+    def merge(self, loras: Sequence[LoraFile]) -> tuple[str, ...]:
+        return () if self._loras is None else self._loras.merge(loras)
+
+    def free_unless(self, files: Files) -> None:
+        """Forget the model unless it is that of these files."""
+        if files != self._files:
+            self.free()
+
+    def free(self) -> None:
+        if self._loras is None:
+            return
+        self._loras.undo()
+        self.loaded = None
+        self._loras = None
+        self._files = ()
+        # Modules hold reference cycles; without collecting, their memory would stay a while.
+        gc.collect()
+        free_cached_memory()
+
+
+def _load_base(files: ModelFiles, plan: DevicePlan) -> Checkpoint:
+    file = read_weights(files.base)
+    if detect_kind(file) is not CheckpointKind.SDXL:
+        raise ModelFileError(
+            "You have selected base model other than SDXL. This is not supported yet."
+        )
+    return build_checkpoint(file, plan, vae=read_weights(files.vae) if files.vae else None)

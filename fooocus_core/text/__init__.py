@@ -1,0 +1,1 @@
+"""Words become embeddings; knows nothing of pictures or sampling."""

@@ -1,0 +1,1 @@
+"""Pictures to latents and back; knows nothing of prompts or sampling."""

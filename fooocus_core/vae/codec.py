@@ -1,0 +1,159 @@
+"""Latent to picture and picture to latent with the KL autoencoder.
+
+Latents are the VAE's own ("raw"): the sampler's are these times :data:`LATENT_SCALE`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fooocus_core.loading.memory import free_cached_memory, memory_errors
+from fooocus_core.vae.tiling import decode_passes, encode_passes, mean_of_passes
+
+logger = logging.getLogger(__name__)
+
+LATENT_SCALE = 0.13025  # SDXL
+SD15_LATENT_SCALE = 0.18215
+PIXELS_PER_LATENT = 8
+
+_DECODE_PASSES = tuple(decode_passes(64, 16))
+_ENCODE_PASSES = tuple(encode_passes(512, 64))
+
+
+def decode(vae: AutoencoderKL, latent: Tensor, *, tiled: bool = False) -> NDArray[np.uint8]:
+    """Decode a raw latent to a picture.
+
+    Order: decode in the VAE's dtype, to float32, ``(v + 1) / 2``, clamp to 0-1, times 255,
+    *truncate*. Falls back to tiles if the device runs out of memory.
+
+    Args:
+        latent: (1, 4, h, w), already divided by the latent scale.
+        tiled: Decode in tiles from the start.
+
+    Returns:
+        uint8 (8 h, 8 w, 3) RGB.
+
+    Raises:
+        DeviceMemoryError: Not even a tile fits into the device's memory.
+    """
+    with torch.no_grad():
+        values = None if tiled else _none_if_too_big(lambda: _decode(vae, latent))
+        if values is None:
+            with memory_errors("decoding the picture in tiles"):
+                values = _decode_tiled(vae, latent)
+    return to_image(values)
+
+
+def encode(
+    vae: AutoencoderKL,
+    pixels: Tensor,
+    *,
+    generator: torch.Generator,
+    crop: bool = True,
+    tiled: bool = False,
+) -> Tensor:
+    """Encode a picture to a raw latent, drawn from the VAE's posterior.
+
+    Args:
+        pixels: (1, 3, H, W) float32, 0-1, as :func:`to_pixels` makes it.
+        generator: CPU generator of the posterior noise; one draw per latent, one per tile if tiled.
+        crop: Centre-crop sides that are no multiple of 8 first.
+        tiled: Encode in tiles from the start, as upscaling does.
+
+    Returns:
+        (1, 4, H // 8, W // 8) float32 on the CPU.
+
+    Raises:
+        DeviceMemoryError: Not even a tile fits into the device's memory.
+    """
+    # Group norm on the CPU is inexact on permuted memory, so the picture is made contiguous.
+    pixels = (_cropped(pixels) if crop else pixels).contiguous()
+    with torch.no_grad():
+        latent = None if tiled else _none_if_too_big(lambda: _encode(vae, pixels, generator))
+        if latent is None:
+            with memory_errors("encoding the picture in tiles"):
+                latent = _encode_tiled(vae, pixels, generator)
+    return latent
+
+
+def to_pixels(image: NDArray[np.uint8]) -> Tensor:
+    """uint8 (H, W, 3) -> float32 (1, 3, H, W), 0-1, contiguous."""
+    values = torch.from_numpy(image.astype(np.float32) / 255.0)
+    return values.permute(2, 0, 1).unsqueeze(0).contiguous()
+
+
+def to_image(values: Tensor) -> NDArray[np.uint8]:
+    """float32 (1, 3, H, W), 0-1 -> uint8 (H, W, 3), truncated, not rounded."""
+    array = values[0].permute(1, 2, 0).numpy()
+    return np.clip(255.0 * array, 0, 255).astype(np.uint8)
+
+
+def draw_posterior(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+    """``mean + exp(log_variance / 2) * noise`` with normal noise from a CPU generator.
+
+    Args:
+        mean, log_variance: (1, 4, h, w); the latter is clamped to -30..20.
+    """
+    noise = torch.randn(mean.shape, generator=generator).to(mean)
+    return mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+
+
+def _decode(vae: AutoencoderKL, latent: Tensor) -> Tensor:
+    return ((_decode_plus_one(vae, latent)) / 2).clamp(0.0, 1.0)
+
+
+def _decode_tiled(vae: AutoencoderKL, latent: Tensor) -> Tensor:
+    values = mean_of_passes(
+        latent,
+        lambda tile: _decode_plus_one(vae, tile),
+        _DECODE_PASSES,
+        scale=PIXELS_PER_LATENT,
+    )
+    return (values / 2).clamp(0.0, 1.0)
+
+
+def _decode_plus_one(vae: AutoencoderKL, latent: Tensor) -> Tensor:
+    decoded: Tensor = vae.decode(latent.contiguous().to(vae.device, vae.dtype)).sample
+    return decoded.float().cpu() + 1.0
+
+
+def _encode(vae: AutoencoderKL, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    values = (2.0 * pixels - 1.0).contiguous().to(vae.device, vae.dtype)
+    posterior = vae.encode(values).latent_dist
+    latent = draw_posterior(posterior.mean, posterior.logvar, generator)
+    return latent.float().cpu()
+
+
+def _encode_tiled(vae: AutoencoderKL, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    return mean_of_passes(
+        pixels,
+        lambda tile: _encode(vae, tile, generator),
+        _ENCODE_PASSES,
+        scale=1 / PIXELS_PER_LATENT,
+    )
+
+
+def _cropped(pixels: Tensor) -> Tensor:
+    height, width = pixels.shape[-2:]
+    top = height % PIXELS_PER_LATENT // 2
+    left = width % PIXELS_PER_LATENT // 2
+    bottom = top + height - height % PIXELS_PER_LATENT
+    right = left + width - width % PIXELS_PER_LATENT
+    return pixels[..., top:bottom, left:right]
+
+
+def _none_if_too_big(run: Callable[[], Tensor]) -> Tensor | None:
+    try:
+        return run()
+    except torch.OutOfMemoryError:
+        logger.info("The device has not enough memory for the whole picture; using tiles.")
+    # Outside of the handler, which keeps the failed run's tensors alive.
+    free_cached_memory()
+    return None

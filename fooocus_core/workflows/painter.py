@@ -1,0 +1,228 @@
+"""Paints pictures with the loaded models: lets them sample a latent in turns, and decodes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+
+from fooocus_core.choices import RefinerSwap
+from fooocus_core.loading.checkpoint import Checkpoint, CheckpointKind, Prediction, Refiner
+from fooocus_core.loading.store import Models
+from fooocus_core.params import GuidanceParams, Image, Size
+from fooocus_core.plan import Plan
+from fooocus_core.sampling.denoiser import MAX_REPEATS, GuidedDenoiser, SizeSource
+from fooocus_core.sampling.noise_levels import noise_model
+from fooocus_core.sampling.refiner import (
+    Model,
+    Relay,
+    Route,
+    choose_route,
+    refiner_conditioning,
+    unchanged,
+)
+from fooocus_core.sampling.run import (
+    SD15_FORMAT,
+    LatentFormat,
+    SamplingRun,
+    Turn,
+    latent_format,
+    seeded_noise,
+)
+from fooocus_core.unet.freeu import FreeU
+from fooocus_core.unet.patch import UNetPatch, patched
+from fooocus_core.unet.size_conditioning import (
+    NoSizeConditioning,
+    RefinerSizeConditioning,
+    SizeConditioning,
+)
+from fooocus_core.vae.codec import decode
+from fooocus_core.vae.preview import SD15_FILE, SDXL_FILE, PreviewNetwork
+from fooocus_core.workflows.progress import Reporter, SamplingReporter
+from fooocus_core.workflows.prompts import EncodedPrompt
+from fooocus_core.workflows.resources import Resources
+from fooocus_core.workflows.start import Start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Artist:
+    """A loaded model, and what its latents are read with.
+
+    Attributes:
+        vae: Its own, or that of the base model whose latents it works on.
+        format: Of the latents that it samples.
+        preview: Shows unfinished pictures; ``None`` = no previews.
+        patches: What is attached to its UNet while it works.
+    """
+
+    kind: CheckpointKind
+    prediction: Prediction
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    format: LatentFormat
+    preview: PreviewNetwork | None
+    patches: tuple[UNetPatch, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Painter:
+    """Paints one picture after the other with the same models and settings.
+
+    Attributes:
+        artists: The base model, and the refiner if there is one.
+        final_norm: Final layer norm of the base's CLIP-L.
+    """
+
+    plan: Plan
+    artists: Mapping[Model, Artist]
+    final_norm: nn.LayerNorm
+    resources: Resources
+    reporter: Reporter
+    progress: SamplingReporter
+
+    def paint(self, start: Start, prompt: EncodedPrompt) -> Image:
+        """Sample and decode a picture, uint8 (H, W, 3).
+
+        Raises:
+            RunCancelled: The run was asked to stop.
+            ModelNotFoundError: The latent interposer is needed and missing.
+            ModelFileError: The latent interposer cannot be used.
+            DeviceMemoryError: The device ran out of memory.
+        """
+        route = self._route(start)
+        last = self.artists[route.last]
+        turns = {
+            model: self._turn(model, route, start.size, prompt)
+            for model in {route.first, route.last}
+        }
+        relay = Relay(
+            first=turns[route.first],
+            last=turns[route.last],
+            swap=route.swap,
+            switch_step=self.plan.switch_step,
+            is_sd15=last.kind is CheckpointKind.SD15,
+            convert=self._conversion(route),
+        )
+        sampling = self.plan.params.sampling
+        run = SamplingRun(
+            sampler=sampling.sampler,
+            scheduler=sampling.scheduler,
+            steps=self.plan.steps,
+            denoise=start.denoise,
+        )
+        device = self.resources.models.plan.device
+        noise = seeded_noise(run, prompt.composed.seed, tuple(start.latent.shape), device)
+        return decode(last.vae, relay.sample(run, start.latent, noise))
+
+    def _route(self, start: Start) -> Route:
+        refiner = self.artists.get(Model.REFINER)
+        return choose_route(
+            refiner.kind if refiner else None,
+            self.plan.params.models.refiner_swap,
+            denoise=start.denoise,
+            steps=self.plan.steps,
+            switch_step=self.plan.switch_step,
+        )
+
+    def _turn(self, model: Model, route: Route, size: Size, prompt: EncodedPrompt) -> Turn:
+        artist, guidance = self.artists[model], self.plan.params.guidance
+        takes_over_jointly = route.swap is RefinerSwap.JOINT and model is not route.first
+        denoiser = GuidedDenoiser(
+            artist.unet,
+            refiner_conditioning(prompt.positive, artist.kind, self.final_norm),
+            refiner_conditioning(prompt.negative, artist.kind, self.final_norm),
+            guidance=guidance,
+            size=_size_source(artist.kind, size, guidance),
+            noise_model=noise_model(self.plan.params.sampling.scheduler, artist.prediction),
+            max_repeats=1 if takes_over_jointly else MAX_REPEATS,
+        )
+        return Turn(
+            denoiser=denoiser,
+            format=artist.format,
+            on_step=partial(self._report_step, artist.preview),
+            attached=partial(patched, artist.unet, artist.patches),
+        )
+
+    def _conversion(self, route: Route) -> Callable[[Tensor], Tensor]:
+        kinds = self.artists[route.first].kind, self.artists[route.last].kind
+        if kinds == (CheckpointKind.SDXL, CheckpointKind.SD15):
+            return self.resources.auxiliary.interposer().convert
+        return unchanged
+
+    def _report_step(
+        self, preview: PreviewNetwork | None, step: int, steps: int, denoised: Tensor
+    ) -> None:
+        self.progress.step(step, steps)
+        if preview is not None:
+            self.reporter.show(preview.picture(denoised))
+
+
+def make_painter(
+    plan: Plan,
+    models: Models,
+    resources: Resources,
+    reporter: Reporter,
+    progress: SamplingReporter,
+) -> Painter:
+    """Bring together what paints the pictures of a plan.
+
+    Raises:
+        ModelFileError: A preview network cannot be used.
+    """
+    base, refiner, freeu = models.base, models.refiner, plan.params.freeu
+    # The store refuses base models of kinds that lack it.
+    assert base.clip_l is not None
+    patches = () if freeu is None else (FreeU(params=freeu),)
+    artists = {Model.BASE: _make_artist(plan, base, base.vae, patches, resources)}
+    if refiner is not None:
+        vae = base.vae if refiner.vae is None else refiner.vae
+        artists[Model.REFINER] = _make_artist(plan, refiner, vae, (), resources)
+    return Painter(
+        plan=plan,
+        artists=artists,
+        final_norm=base.clip_l.final_layer_norm,
+        resources=resources,
+        reporter=reporter,
+        progress=progress,
+    )
+
+
+def _make_artist(
+    plan: Plan,
+    model: Checkpoint | Refiner,
+    vae: AutoencoderKL,
+    patches: tuple[UNetPatch, ...],
+    resources: Resources,
+) -> Artist:
+    is_sd15 = model.kind is CheckpointKind.SD15
+    wants_previews = plan.params.output.previews
+    file = SD15_FILE if is_sd15 else SDXL_FILE
+    return Artist(
+        kind=model.kind,
+        prediction=model.prediction,
+        unet=model.unet,
+        vae=vae,
+        format=SD15_FORMAT if is_sd15 else latent_format(plan.params.sampling.scheduler),
+        preview=resources.auxiliary.preview(file) if wants_previews else None,
+        patches=patches,
+    )
+
+
+def _size_source(kind: CheckpointKind, size: Size, guidance: GuidanceParams) -> SizeSource:
+    match kind:
+        case CheckpointKind.SDXL:
+            return SizeConditioning(
+                width=size.width,
+                height=size.height,
+                positive_scale=guidance.size_scale_positive,
+                negative_scale=guidance.size_scale_negative,
+                end=guidance.size_scale_end,
+            )
+        case CheckpointKind.SDXL_REFINER:
+            return RefinerSizeConditioning(width=size.width, height=size.height)
+        case CheckpointKind.SD15:
+            return NoSizeConditioning()

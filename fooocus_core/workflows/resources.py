@@ -1,0 +1,61 @@
+"""What every workflow works with: the loaded models, the lists of files, the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fooocus_core.catalog import Catalog, ModelKind
+from fooocus_core.config import CoreConfig
+from fooocus_core.hashes import HashCache
+from fooocus_core.loading.merged_loras import LoraFile
+from fooocus_core.loading.store import ModelFiles, Models, ModelStore
+from fooocus_core.plan import Plan
+from fooocus_core.text.tokens import Tokenizer
+from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
+from fooocus_core.workflows.progress import Reporter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Lives as long as the engine and belongs to its thread."""
+
+    config: CoreConfig
+    catalog: Catalog
+    hashes: HashCache
+    models: ModelStore
+    auxiliary: AuxiliaryNetworks
+    tokenizer: Tokenizer
+
+    def prepare(self, plan: Plan, reporter: Reporter) -> Models:
+        """Bring in the models of a plan, with its LoRAs merged.
+
+        Raises:
+            ModelNotFoundError: A file is not in its folders.
+            ModelFileError: A file cannot be used.
+            DeviceMemoryError: The device has not enough memory.
+        """
+        asked = plan.params.models
+        files = ModelFiles(
+            base=self.catalog.find(ModelKind.CHECKPOINT, asked.base),
+            vae=self.catalog.find(ModelKind.VAE, asked.vae) if asked.vae else None,
+            refiner=self.catalog.find(ModelKind.CHECKPOINT, asked.refiner)
+            if asked.refiner
+            else None,
+        )
+        loras = [
+            LoraFile(path=self.catalog.find(ModelKind.LORA, lora.name), weight=lora.weight)
+            for lora in plan.loras
+        ]
+        models = self.models.prepare(files)
+        for warning in self.models.merge(loras):
+            reporter.warn(warning)
+        return models
+
+    def free(self) -> None:
+        """Let go of all models and of cached device memory."""
+        self.auxiliary.free()
+        self.models.free()
+
+    def short_hash(self, kind: ModelKind, name: str) -> str:
+        """Short content hash of a model file, by its catalog name."""
+        return self.hashes.short_hash(self.catalog.find(kind, name))

@@ -1,0 +1,3 @@
+"""The HTTP service around the picture pipeline."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,155 @@
+"""The application: parts, routes, handlers and middleware put together.
+
+Importing this loads no model library; the engine is made on the worker's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import date
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
+
+from fooocus_core.catalog import Catalog
+from fooocus_core.config import CoreConfig
+from fooocus_core.events import GeneratedImage
+from fooocus_core.prompt.styles import load_styles
+from fooocusapi import __version__
+from fooocusapi.bodies import describe_models
+from fooocusapi.dependencies import Services, require_key
+from fooocusapi.errors import add_handlers
+from fooocusapi.jobs.clock import make_clock
+from fooocusapi.jobs.job import Job, JobView, SavedImage
+from fooocusapi.jobs.queue import JobQueue
+from fooocusapi.jobs.worker import Engine, Worker
+from fooocusapi.respond import Responder
+from fooocusapi.routers import engines, files, generation_v1, jobs, pages
+from fooocusapi.schemas.requests import TextToImageRequest
+from fooocusapi.settings import Settings
+from fooocusapi.storage import Storage
+from fooocusapi.submit import Submitter
+from fooocusapi.translate import Translator
+from fooocusapi.webhooks import Webhooks
+
+_EXPOSED = ("X-Fooocus-Job-Id", "X-Fooocus-Warning", "X-Fooocus-Error")
+_REQUESTS = (TextToImageRequest,)
+_FLUSH_S = 5.0
+
+
+def create_app(
+    settings: Settings,
+    core: CoreConfig,
+    make_engine: Callable[[], Engine],
+    *,
+    today: Callable[[], date] = date.today,
+) -> FastAPI:
+    """Build the application.
+
+    Args:
+        make_engine: Called once on the worker's thread after the start.
+        today: The local date, which names the folder of new pictures.
+    """
+    services = _make_services(settings, core, make_engine, today)
+    app = FastAPI(
+        title="fooocusapi",
+        version=__version__,
+        description="Pictures from words, with the interface of Fooocus-API.",
+        lifespan=_lifespan,
+        strict_content_type=False,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    keyed = [Depends(require_key)]
+    for module in (generation_v1, jobs, engines, pages):
+        app.include_router(module.router, dependencies=keyed)
+    app.include_router(files.router)
+    add_handlers(app)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins or ("*",),
+        # Pages of just any origin must not use what a browser remembers of a keyed server.
+        allow_credentials=settings.apikey is None or bool(settings.cors_origins),
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED,
+    )
+    app.openapi = _openapi_with_bodies(app)  # type: ignore[method-assign]
+    return app
+
+
+def _make_services(
+    settings: Settings,
+    core: CoreConfig,
+    make_engine: Callable[[], Engine],
+    today: Callable[[], date],
+) -> Services:
+    catalog = Catalog(core.folders)
+    styles = load_styles(core.folders.user_styles)
+    storage = Storage(settings.outputs, settings.base_url, today)
+
+    def save_image(job: Job, index: int, image: GeneratedImage) -> SavedImage:
+        delivery = job.view().delivery
+        stem, extension = delivery.name or job.id, delivery.extension
+        folder, name = storage.save(image, stem=stem, index=index, extension=extension)
+        return SavedImage(date=folder, name=name, seed=image.seed)
+
+    def delete_images(view: JobView) -> None:
+        for image in view.images:
+            storage.delete(image.date, image.name)
+
+    webhooks = Webhooks(
+        settings.webhook_url,
+        public_only=settings.public_webhooks_only,
+        url_of=lambda image: storage.url(image.date, image.name),
+    )
+    queue = JobQueue(
+        size=settings.queue_size,
+        history=settings.queue_history,
+        on_finished=webhooks.announce,
+        on_dropped=delete_images,
+        clock=make_clock(),
+    )
+    responder = Responder(storage=storage, plain_base64=settings.plain_base64)
+    translator = Translator(settings=settings, core=core, catalog=catalog, styles=styles)
+    return Services(
+        settings=settings,
+        catalog=catalog,
+        styles=styles,
+        storage=storage,
+        queue=queue,
+        worker=Worker(queue, make_engine, save_image),
+        responder=responder,
+        webhooks=webhooks,
+        submitter=Submitter(queue=queue, translator=translator, responder=responder),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    services.webhooks.start()
+    services.worker.start()
+    if services.settings.preload:
+        await asyncio.wrap_future(services.worker.loaded)
+    yield
+    await asyncio.to_thread(services.worker.stop, services.settings.shutdown_grace_s)
+    await asyncio.to_thread(services.webhooks.stop, _FLUSH_S)
+
+
+def _openapi_with_bodies(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = generate()
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(
+            describe_models(_REQUESTS)
+        )
+        return schema
+
+    return openapi

@@ -1,0 +1,150 @@
+"""Request body -> request model, whatever its encoding; and the description of both encodings.
+
+One reader serves JSON and forms, so that each field is defined once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
+from starlette.types import Message
+
+from fooocusapi.dependencies import ServicesDep
+from fooocusapi.exceptions import BodyTooLargeError
+from fooocusapi.schemas.forms import form_to_json
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_JSON = "application/json"
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_REF = "#/components/schemas/{model}"
+
+
+def read_body(model: type[Model]) -> Callable[..., AsyncIterator[Model]]:
+    """A dependency that reads the body as ``model``; uploads stay open until the answer is sent.
+
+    JSON is read with and without a content type. Anything that cannot be read or validated is a
+    validation error with a ``loc`` that starts at ``body``.
+    """
+
+    async def read(request: Request, services: ServicesDep) -> AsyncIterator[Model]:
+        limited = _limit(request, services.settings.max_body_bytes)
+        try:
+            yield _validate(model, await _read_object(limited))
+        finally:
+            await limited.close()
+
+    return read
+
+
+def _limit(request: Request, limit: int) -> Request:
+    """The request with a body that raises :class:`BodyTooLargeError` beyond ``limit`` bytes."""
+    error = BodyTooLargeError(f"the body is larger than {limit} bytes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise error
+    left = limit
+
+    async def receive() -> Message:
+        nonlocal left
+        message = await request.receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise error
+        return message
+
+    return Request(request.scope, receive)
+
+
+def _validate(model: type[Model], value: Any) -> Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors()]
+        ) from error
+
+
+async def _read_object(request: Request) -> Any:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type in _FORMS:
+        await _refuse_json_in_form(request, content_type)
+        form = await request.form()
+        return form_to_json(form.multi_items())
+    if content_type in ("", _JSON) or content_type.endswith("+json"):
+        return _parse_json(await request.body())
+    raise _invalid(f"a body of type {content_type} cannot be read; {_JSON} is wanted, or a form")
+
+
+async def _refuse_json_in_form(request: Request, content_type: str) -> None:
+    # `curl -d '{...}'` declares a form; read as one, every field would be missed without a word.
+    if content_type == _FORMS[1] and (await request.body()).lstrip().startswith(b"{"):
+        raise _invalid(f"the body looks like JSON; send it with 'content-type: {_JSON}'")
+
+
+def _parse_json(body: bytes) -> Any:
+    if not body:
+        raise _invalid("a body is wanted, at least {}", kind="missing")
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _invalid(f"this is not valid JSON: {error}", kind="json_invalid") from error
+    if not isinstance(value, dict):
+        raise _invalid("the body is not a JSON object")
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _invalid(message: str, *, kind: str = "value_error") -> RequestValidationError:
+    return RequestValidationError([{"type": kind, "loc": ("body",), "msg": message, "input": None}])
+
+
+def describe_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The ``openapi_extra`` of an endpoint that reads ``model`` in either encoding."""
+    reference = {"$ref": _REF.format(model=model.__name__)}
+    form = {"$ref": _REF.format(model=f"{model.__name__}Form")}
+    content = {_JSON: {"schema": reference}, _FORMS[0]: {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def describe_models(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """Schemas of request models and of their form encodings, for the components section."""
+    _, table = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    schemas: dict[str, Any] = table["$defs"]
+    forms = {f"{model.__name__}Form": _form_schema(schemas[model.__name__]) for model in models}
+    return {**schemas, **forms}
+
+
+def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same object as form fields: lists and objects become texts that hold JSON."""
+    fields = {
+        name: _form_field(field) if _is_structured(field) else field
+        for name, field in schema["properties"].items()
+    }
+    return {**schema, "properties": fields}
+
+
+def _is_structured(field: dict[str, Any]) -> bool:
+    variants = field.get("anyOf", [field])
+    return any(
+        variant.get("type") == "array" or "AdvancedParams" in variant.get("$ref", "")
+        for variant in variants
+    )
+
+
+def _form_field(field: dict[str, Any]) -> dict[str, Any]:
+    note = field.get("description", "")
+    return {
+        "type": "string",
+        "title": field.get("title", ""),
+        "description": f"{note} As JSON text.".strip(),
+    }

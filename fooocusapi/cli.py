@@ -1,0 +1,210 @@
+"""Command line -> settings and core configuration; builds the app and serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from fooocus_core.config import CoreConfig, DeviceOptions, Precision, load_config
+from fooocus_core.errors import FooocusError
+from fooocusapi.app import create_app
+from fooocusapi.dependencies import Services
+from fooocusapi.flags import Effect, FlagValues, read_flags
+from fooocusapi.jobs.worker import Engine
+from fooocusapi.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+_USAGE_ERROR = 2
+_SHORT_KEY = 16
+EngineMaker = Callable[[CoreConfig, DeviceOptions], Engine]
+
+
+class StartError(Exception):
+    """The server cannot start; the message is one line that says why."""
+
+
+class Server(uvicorn.Server):
+    """Serves until told to stop, and then drains before it waits for open connections.
+
+    Callers that wait for a picture keep their connection open, so the worker has to be told
+    first. A second signal cancels the running picture instead of waiting for it.
+    """
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Note the signal; it is not raised again afterwards, so that the exit status is 0."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        if self.force_exit and self._loop is not None:
+            # Locks must not be taken here: the signal may have come while one was held.
+            self._loop.call_soon_threadsafe(self._services.queue.stop_running)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain the worker beside closing connections."""
+        self._loop = asyncio.get_running_loop()
+        grace_s = 0.0 if self.force_exit else self._services.settings.shutdown_grace_s
+        draining = self._loop.run_in_executor(None, self._services.worker.stop, grace_s)
+        await super().shutdown(sockets)
+        await draining
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve by the flags given; ends the process with status 2 if the start is refused."""
+    flags = read_flags(sys.argv[1:] if arguments is None else arguments, os.environ)
+    run(flags, os.environ, _make_engine)
+
+
+def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker) -> None:
+    """Serve with the given engine until a signal comes."""
+    logging.basicConfig(
+        level=flags["log_level"].upper().replace("TRACE", "DEBUG"),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # Threads that wait by spinning slow a busy machine down tenfold. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if flags["gpu_device_id"] is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(flags["gpu_device_id"])
+    try:
+        core = read_core(flags, environ)
+        listener = _listen(_host(flags), flags["port"])
+        settings = make_settings(flags, core, port=listener.getsockname()[1])
+        _prepare_outputs(settings.outputs)
+    except (StartError, FooocusError) as error:
+        sys.stderr.write(f"main.py: error: {error}\n")
+        sys.exit(_USAGE_ERROR)
+    _log_warnings(flags, core, settings)
+    options = device_options(flags)
+    app = create_app(settings, core, lambda: make_engine(core, options))
+    _serve(app, settings, listener)
+
+
+def read_core(flags: FlagValues, environ: Mapping[str, str]) -> CoreConfig:
+    """The pipeline's configuration.
+
+    Raises:
+        FooocusError: There is no preset of the name given.
+    """
+    return load_config(
+        root=PROJECT_ROOT,
+        preset=flags["preset"],
+        models_path=flags["models_path"],
+        styles_path=flags["styles_path"],
+        output_path=flags["output_path"],
+        temp_path=flags["temp_path"],
+        environ=environ,
+    )
+
+
+def make_settings(flags: FlagValues, core: CoreConfig, *, port: int) -> Settings:
+    """The service's options; ``port`` is the one really listened on."""
+    host = _host(flags)
+    return Settings(
+        outputs=core.folders.outputs,
+        host=host,
+        port=port,
+        base_url=(flags["base_url"] or _default_base_url(host, port)).rstrip("/"),
+        log_level=flags["log_level"],
+        preload=flags["preload_pipeline"],
+        queue_size=flags["queue_size"],
+        queue_history=flags["queue_history"],
+        apikey=flags["apikey"] or None,
+        plain_base64=flags["plain_base64"],
+        webhook_url=flags["webhook_url"],
+        public_webhooks_only=flags["public_webhooks_only"],
+        strict=flags["strict"],
+        save_metadata=not flags["disable_metadata"],
+        previews=flags["preview_option"] != "none",
+        max_body_bytes=flags["max_body_size"],
+        shutdown_grace_s=flags["shutdown_grace"],
+        cors_origins=flags["cors_allow_origins"] or (),
+    )
+
+
+def device_options(flags: FlagValues) -> DeviceOptions:
+    """What the flags say about device and number formats."""
+    return DeviceOptions(
+        always_cpu=flags["always_cpu"],
+        all_in_fp32=bool(flags["all_in_fp32"]),
+        all_in_fp16=bool(flags["all_in_fp16"]),
+        unet_in=_precision(flags, "unet"),
+        vae_in=_precision(flags, "vae"),
+        clip_in=_precision(flags, "clip"),
+        vae_on_cpu=flags["vae_in_cpu"],
+    )
+
+
+def _precision(flags: FlagValues, part: str) -> Precision | None:
+    chosen = (name for name in Precision if flags.values.get(f"{part}_in_{name}"))
+    return next(chosen, None)
+
+
+def _make_engine(core: CoreConfig, options: DeviceOptions) -> Engine:
+    # The engine loads the model libraries, which take seconds: not before the socket is open.
+    from fooocus_core.engine import create_engine
+
+    return create_engine(core, options)
+
+
+def _host(flags: FlagValues) -> str:
+    return str(flags["host"] or flags["listen"] or "127.0.0.1")
+
+
+def _default_base_url(host: str, port: int) -> str:
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        # From here on callers wait instead of being refused, and the address in the log is true.
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def _prepare_outputs(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"cannot make the output folder {folder}: {error.strerror}") from error
+
+
+def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> None:
+    for flag in flags.given:
+        if flag.effect is Effect.LATER:
+            _log.warning("--%s is accepted, but has no effect in this version", flag.name)
+    for warning in core.warnings:
+        _log.warning("configuration: %s", warning)
+    if settings.apikey is not None and len(settings.apikey) < _SHORT_KEY:
+        _log.warning("--apikey is shorter than %d characters", _SHORT_KEY)
+    if settings.apikey is None and settings.host in ("0.0.0.0", "::"):
+        _log.warning("anybody who reaches this address can use the server: set --apikey")
+
+
+def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
+    config = uvicorn.Config(app, log_level=settings.log_level, log_config=None)
+    server = Server(config, app.state.services)
+    _log.info("listening on %s", settings.base_url)
+    server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(1)

@@ -1,0 +1,135 @@
+"""Exception -> status and body, all in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from fooocus_core.errors import (
+    DeviceMemoryError,
+    DownloadError,
+    FooocusError,
+    InvalidInputError,
+    ModelFileError,
+    ModelNotFoundError,
+)
+from fooocusapi.exceptions import (
+    BodyTooLargeError,
+    ForbiddenError,
+    HistoryEntryNotFoundError,
+    InvalidFieldError,
+    JobNotFinishedError,
+    JobNotFoundError,
+    ModelMissingError,
+    QueueFullError,
+    ServerStoppingError,
+    ServiceError,
+    StorageError,
+    StoredFileNotFoundError,
+)
+from fooocusapi.respond import unknown_job
+
+Answer = Callable[[Any], Response]
+
+_MAX_INPUT, _MAX_MESSAGE = 200, 1000
+
+
+def _detail(status: int, text: str | None = None) -> Answer:
+    def answer(error: Exception) -> Response:
+        return JSONResponse({"detail": text or _safe(str(error))}, status_code=status)
+
+    return answer
+
+
+def _body(status: int, content: object) -> Answer:
+    return lambda _error: JSONResponse(content, status_code=status)
+
+
+def _invalid(errors: Sequence[Mapping[str, Any]]) -> Response:
+    detail = [
+        {
+            "type": error["type"],
+            "loc": list(error["loc"]),
+            "msg": _shortened(str(error["msg"]), _MAX_MESSAGE),
+            "input": _shown(error.get("input")),
+        }
+        for error in errors
+    ]
+    return JSONResponse({"detail": detail}, status_code=422)
+
+
+def _invalid_request(error: RequestValidationError) -> Response:
+    return _invalid(error.errors())
+
+
+def _invalid_field(error: InvalidFieldError) -> Response:
+    location = ("body", *error.location)
+    return _invalid(
+        [{"type": "value_error", "loc": location, "msg": str(error), "input": error.value}]
+    )
+
+
+_UNFORESEEN = _detail(500, "Internal Server Error")
+
+ANSWERS: Mapping[type[Exception], Answer] = {
+    RequestValidationError: _invalid_request,
+    InvalidFieldError: _invalid_field,
+    InvalidInputError: _detail(422),
+    ForbiddenError: _detail(403, "Forbidden"),
+    JobNotFoundError: _body(404, unknown_job().model_dump()),
+    HistoryEntryNotFoundError: _body(404, {"message": "Not found", "detail": "Not found"}),
+    StoredFileNotFoundError: _detail(404, "Not Found"),
+    JobNotFinishedError: _detail(409),
+    BodyTooLargeError: _detail(413),
+    QueueFullError: _detail(429),
+    ServerStoppingError: _detail(503),
+    ModelMissingError: _detail(503),
+    ModelNotFoundError: _detail(503),
+    DownloadError: _detail(503),
+    DeviceMemoryError: _detail(503),
+    ModelFileError: _detail(500),
+    StorageError: _detail(500),
+    FooocusError: _UNFORESEEN,
+    ServiceError: _UNFORESEEN,
+    Exception: _UNFORESEEN,
+}
+"""Every exception that can reach a route; the class nearest to the raised one counts."""
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Have the app answer exceptions by the table."""
+    for kind, answer in ANSWERS.items():
+        app.add_exception_handler(kind, _handler(answer))
+
+
+def _handler(answer: Answer) -> Callable[[Request, Exception], Any]:
+    async def handle(_request: Request, error: Exception) -> Response:
+        return answer(error)
+
+    return handle
+
+
+def _shown(value: object) -> object:
+    """A refused value fit to be sent back: never a whole body, never longer than a line."""
+    if isinstance(value, str):
+        return _shortened(value, _MAX_INPUT)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    except (ValueError, RecursionError):
+        return _shortened(str(value), _MAX_INPUT) if isinstance(value, float) else None
+    text = _safe(text)
+    return json.loads(text) if len(text) <= _MAX_INPUT else _shortened(text, _MAX_INPUT)
+
+
+def _shortened(text: str, limit: int) -> str:
+    return _safe(text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)")
+
+
+def _safe(text: str) -> str:
+    """The text without lone surrogates, which cannot be sent."""
+    return text.encode(errors="replace").decode()

@@ -1,0 +1,62 @@
+"""What can go wrong in the service. Knows no status codes; ``errors.py`` maps these to answers."""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Any failure of the service that has a known cause; ``str(error)`` may be shown."""
+
+
+class InvalidFieldError(ServiceError):
+    """A field of a request cannot be used.
+
+    Args:
+        location: Path of the field inside the body, e.g. ``("loras", 0, "weight")``.
+        message: What is wrong and what is allowed.
+        value: The refused value.
+    """
+
+    def __init__(self, location: tuple[str | int, ...], message: str, value: object = None) -> None:
+        super().__init__(message)
+        self.location = location
+        self.value = value
+
+
+class BodyTooLargeError(ServiceError):
+    """A request body exceeds the configured size."""
+
+
+class ForbiddenError(ServiceError):
+    """The API key is missing or wrong."""
+
+
+class QueueFullError(ServiceError):
+    """No further job is accepted until one has ended."""
+
+
+class ServerStoppingError(ServiceError):
+    """The server is shutting down and accepts no further work."""
+
+
+class JobNotFoundError(ServiceError):
+    """No job of that id is known."""
+
+
+class JobNotFinishedError(ServiceError):
+    """The job has not ended yet, so it cannot be removed."""
+
+
+class HistoryEntryNotFoundError(ServiceError):
+    """No job of that id is in the history."""
+
+
+class StoredFileNotFoundError(ServiceError):
+    """No file of that name is served."""
+
+
+class StorageError(ServiceError):
+    """A picture could not be written; nothing is left under its name."""
+
+
+class ModelMissingError(ServiceError):
+    """A file that the generation cannot do without is not there."""

@@ -1,0 +1,308 @@
+"""Every flag of the command line as a table, and reading them from arguments and environment.
+
+Knows what a flag is called and what it may hold, not what it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from fooocusapi.schemas.parameters import webhook_target
+
+ENVIRONMENT_PREFIX = "FOOOCUSAPI_"
+
+
+class Effect(Enum):
+    """What giving a flag does."""
+
+    EFFECTIVE = "effective"
+    NONE = "accepted, no effect"
+    LATER = "accepted, no effect in this version"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One flag.
+
+    Attributes:
+        name: With dashes; underscores are accepted too.
+        read: Text -> value; ``None`` for a switch.
+        bare: Value of the flag given without one; ``None`` if a value is needed.
+        group: Flags of the same group exclude each other.
+    """
+
+    name: str
+    help: str
+    read: Callable[[str], Any] | None = None
+    default: Any = None
+    bare: Any = None
+    choices: tuple[str, ...] | None = None
+    group: str | None = None
+    effect: Effect = Effect.EFFECTIVE
+
+    @property
+    def key(self) -> str:
+        """The name as an identifier."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets the flag."""
+        return ENVIRONMENT_PREFIX + self.key.upper()
+
+
+def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high):
+            bounds = f"at least {low}" if high is None else f"{low} to {high}"
+            raise argparse.ArgumentTypeError(f"{value} is not allowed, {bounds} is wanted")
+        return value
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value
+
+
+def _webhook(text: str) -> str:
+    if webhook_target(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no http(s) address")
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _inert(*names: str) -> tuple[Flag, ...]:
+    return tuple(Flag(name=name, help="Accepted.", effect=Effect.NONE) for name in names)
+
+
+def _formats(part: str, *formats: str) -> tuple[Flag, ...]:
+    return tuple(
+        Flag(
+            name=f"{part}-in-{name}",
+            help=f"Number format {name}.",
+            group=f"{part}-in",
+            default=False,
+            effect=Effect.LATER if name.startswith("fp8") else Effect.EFFECTIVE,
+        )
+        for name in formats
+    )
+
+
+_LATER = Effect.LATER
+_NONE = Effect.NONE
+_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
+
+SERVICE_FLAGS = (
+    Flag(name="host", help="Address to listen on (default 127.0.0.1).", read=str),
+    Flag(name="listen", help="The same; alone: 0.0.0.0. --host wins.", read=str, bare="0.0.0.0"),
+    Flag(name="port", help="Port to listen on.", read=_whole(0, 65535), default=8888),
+    Flag(name="base-url", help="Prefix of result addresses (default http://HOST:PORT).", read=str),
+    Flag(name="log-level", help="What is logged.", read=str, default="info", choices=_LEVELS),
+    Flag(name="skip-pip", help="Accepted; nothing is ever installed.", effect=_NONE),
+    Flag(name="sync-repo", help="Accepted.", read=str, effect=_NONE),
+    Flag(name="preload-pipeline", help="Load models before serving.", default=False),
+    Flag(name="queue-size", help="Most jobs waiting and running.", read=_whole(1), default=100),
+    Flag(
+        name="queue-history",
+        help="Most finished jobs kept, with their files; 0 = no limit.",
+        read=_whole(0),
+        default=0,
+    ),
+    Flag(name="webhook-url", help="Told of every ended job.", read=_webhook),
+    Flag(name="persistent", help="History of earlier runs.", default=False, effect=_LATER),
+    Flag(name="apikey", help="Key wanted in the header X-API-KEY.", read=str),
+    Flag(name="plain-base64", help="No data: prefix in base64 results.", default=False),
+    Flag(name="allow-private-urls", help="Pictures from any address.", effect=_LATER),
+    Flag(name="public-webhooks-only", help="Webhooks to public addresses.", default=False),
+    Flag(name="strict", help="Refuse what is otherwise tolerated with a warning.", default=False),
+    Flag(
+        name="max-body-size",
+        help="Largest request body in bytes.",
+        read=_whole(1),
+        default=100 * 1024 * 1024,
+    ),
+    Flag(name="cancel-on-disconnect", help="Cancel jobs of lost callers.", effect=_LATER),
+    Flag(
+        name="shutdown-grace",
+        help="Seconds the running image may take when the server is stopped.",
+        read=_seconds,
+        default=30.0,
+    ),
+    Flag(name="step-timeout", help="Seconds without sign of life.", read=_seconds, effect=_LATER),
+    Flag(name="max-attempts", help="Attempts after crashes.", read=_whole(1), effect=_LATER),
+    Flag(name="retention-days", help="Days to keep results.", read=_whole(0), effect=_LATER),
+    Flag(name="retention-bytes", help="Bytes of results to keep.", read=_whole(0), effect=_LATER),
+    Flag(name="webhook-secret", help="Signs webhooks.", read=_names, effect=_LATER),
+    Flag(name="api-keys-file", help="File of further keys.", read=Path, effect=_LATER),
+    Flag(name="rate-limit", help="Requests per minute and key.", read=_whole(0), effect=_LATER),
+    Flag(
+        name="cors-allow-origins",
+        help="Origins of pages that may call, comma separated (default any).",
+        read=_names,
+    ),
+)
+
+_VRAM = ("always-gpu", "always-high-vram", "always-normal-vram", "always-low-vram")
+_ATTENTION = ("attention-split", "attention-quad")
+
+PIPELINE_FLAGS = (
+    Flag(name="models-path", help="Root of all model folders.", read=Path),
+    Flag(name="styles-path", help="Folder of style packs.", read=Path),
+    Flag(name="preset", help="Preset; tiny = the model that ships with this.", read=str),
+    Flag(name="output-path", help="Folder of results.", read=Path),
+    Flag(name="temp-path", help="Folder of temporary files.", read=Path),
+    Flag(name="cache-path", help="Folder of caches.", read=Path, effect=_LATER),
+    Flag(name="disable-metadata", help="Never embed records.", default=False),
+    Flag(name="disable-image-log", help="No log page.", effect=_NONE),
+    Flag(name="gpu-device-id", help="GPU to use.", read=_whole(0)),
+    Flag(name="hf-mirror", help="Where files are fetched from.", read=str, effect=_LATER),
+    Flag(name="disable-preset-download", help="Fetch nothing for presets.", effect=_NONE),
+    Flag(name="always-download-new-model", help="Prefer the new model.", effect=_LATER),
+    *(Flag(name=name, help="Memory mode.", group="vram", effect=_LATER) for name in _VRAM),
+    Flag(name="always-no-vram", help="Memory mode.", group="vram", effect=_LATER),
+    Flag(
+        name="always-cpu",
+        help="Use the CPU, with so many threads.",
+        read=_whole(-1),
+        bare=-1,
+        group="vram",
+    ),
+    Flag(name="always-offload-from-vram", help="Memory mode.", effect=_LATER),
+    Flag(name="disable-offload-from-vram", help="Memory mode.", effect=_LATER),
+    *_formats("all", "fp32", "fp16"),
+    *_formats("unet", "bf16", "fp16", "fp8-e4m3fn", "fp8-e5m2"),
+    *_formats("vae", "fp16", "fp32", "bf16"),
+    Flag(name="vae-in-cpu", help="Decode on the CPU.", default=False),
+    *_formats("clip", "fp8-e4m3fn", "fp8-e5m2", "fp16", "fp32"),
+    *(Flag(name=n, help="Attention.", group="attention", effect=_LATER) for n in _ATTENTION),
+    Flag(name="attention-pytorch", help="What is always used.", group="attention", effect=_NONE),
+    Flag(name="disable-attention-upcast", help="Attention.", effect=_LATER),
+    Flag(name="disable-xformers", help="It is never used.", effect=_NONE),
+    Flag(name="pytorch-deterministic", help="Deterministic operations.", effect=_LATER),
+    Flag(
+        name="preview-option",
+        help="none switches previews off; the others are the same.",
+        read=str,
+        default="auto",
+        choices=("none", "auto", "fast", "taesd"),
+    ),
+    Flag(
+        name="rebuild-hash-cache",
+        help="Hash all models again.",
+        read=_whole(-1),
+        bare=-1,
+        effect=_LATER,
+    ),
+    Flag(name="external-working-path", help="Further root.", read=Path, effect=_LATER),
+    *_inert("share", "in-browser", "disable-in-browser"),
+    Flag(name="theme", help="Accepted.", read=str, effect=_NONE),
+    Flag(name="language", help="Accepted.", read=str, effect=_NONE),
+    *_inert("disable-preset-selection", "disable-analytics", "disable-enhance-output-sorting"),
+    *_inert("enable-auto-describe-image"),
+    Flag(name="disable-header-check", help="Accepted.", read=str, bare="", effect=_NONE),
+    Flag(name="web-upload-size", help="Accepted.", read=float, effect=_NONE),
+    Flag(name="async-cuda-allocation", help="Accepted.", group="async-cuda", effect=_NONE),
+    Flag(name="disable-async-cuda-allocation", help="Accepted.", group="async-cuda", effect=_NONE),
+    Flag(name="directml", help="Accepted.", read=int, bare=-1, effect=_NONE),
+    *_inert("disable-ipex-hijack", "disable-server-log", "debug-mode"),
+    *_inert("is-windows-embedded-python", "disable-server-info", "multi-user"),
+)
+
+FLAGS = (*SERVICE_FLAGS, *PIPELINE_FLAGS)
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagValues:
+    """What the flags hold: command line over environment over default.
+
+    Attributes:
+        values: By the flag's key.
+        given: Flags that were set by the command line or the environment.
+    """
+
+    values: Mapping[str, Any]
+    given: tuple[Flag, ...]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
+
+
+def read_flags(arguments: Sequence[str], environ: Mapping[str, str]) -> FlagValues:
+    """Read all flags. A usage error is printed and ends the process with status 2.
+
+    An environment variable of an exclusive group yields to a flag of that group on the command
+    line.
+    """
+    parser = _make_parser()
+    stated = vars(parser.parse_args(arguments))
+    groups = {flag.group for flag in FLAGS if flag.group and flag.key in stated}
+    for flag in FLAGS:
+        text = environ.get(flag.variable)
+        if text is not None and flag.key not in stated and flag.group not in groups:
+            _add_from_environment(parser, flag, text, stated)
+    return FlagValues(
+        values={flag.key: stated.get(flag.key, flag.default) for flag in FLAGS},
+        given=tuple(flag for flag in FLAGS if flag.key in stated),
+    )
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="main.py",
+        description="Serve the Fooocus pipeline over HTTP.",
+        epilog=f"Every flag can be set as {ENVIRONMENT_PREFIX}<FLAG> in the environment.",
+        allow_abbrev=False,
+    )
+    groups: dict[str, Any] = {}
+    for flag in FLAGS:
+        target: Any = parser
+        if flag.group:
+            if flag.group not in groups:
+                groups[flag.group] = parser.add_mutually_exclusive_group()
+            target = groups[flag.group]
+        _add_argument(target, flag)
+    return parser
+
+
+def _add_argument(target: Any, flag: Flag) -> None:
+    spellings = dict.fromkeys((f"--{flag.name}", f"--{flag.key}"))
+    note = "" if flag.effect is Effect.EFFECTIVE else f" ({flag.effect.value})"
+    common = {"dest": flag.key, "default": argparse.SUPPRESS, "help": flag.help + note}
+    if flag.read is None:
+        target.add_argument(*spellings, action="store_true", **common)
+        return
+    bare = {} if flag.bare is None else {"nargs": "?", "const": flag.bare}
+    target.add_argument(*spellings, type=flag.read, choices=flag.choices, **bare, **common)
+
+
+def _add_from_environment(
+    parser: argparse.ArgumentParser, flag: Flag, text: str, stated: dict[str, Any]
+) -> None:
+    if flag.read is None:
+        if text.lower() not in (*_TRUE, *_FALSE):
+            parser.error(f"{flag.variable}: {text!r} is neither true nor false")
+        if text.lower() in _TRUE:
+            stated[flag.key] = True
+        return
+    try:
+        value = flag.read(text)
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        parser.error(f"{flag.variable}: {error}")
+    if flag.choices and value not in flag.choices:
+        parser.error(f"{flag.variable}: {text!r} is not one of {', '.join(flag.choices)}")
+    stated[flag.key] = value

@@ -1,0 +1,1 @@
+"""Jobs, their queue and the worker; knows neither HTTP nor files."""

@@ -1,0 +1,236 @@
+"""The jobs that wait, the one that runs, and those that have ended.
+
+First in, first out. Knows neither the engine nor the wire form.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from fooocusapi.exceptions import (
+    HistoryEntryNotFoundError,
+    JobNotFinishedError,
+    JobNotFoundError,
+    QueueFullError,
+    ServerStoppingError,
+)
+from fooocusapi.jobs.clock import Clock
+from fooocusapi.jobs.job import Job, JobView
+from fooocusapi.schemas.vocabulary import FinishReason
+
+_log = logging.getLogger(__name__)
+
+# Without a limit of its own the history keeps this many in memory.
+_MEMORY_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Something to be done with the engine between two jobs."""
+
+    function: Callable[[Any], Any]
+    done: Future[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """The queue at one moment.
+
+    Attributes:
+        unfinished: The running job and then the waiting ones in order.
+        finished: The history, oldest first.
+        last_id: Id of the job accepted last.
+    """
+
+    unfinished: tuple[JobView, ...]
+    finished: tuple[JobView, ...]
+    last_id: str | None
+
+
+class JobQueue:
+    """Takes jobs in and hands them to the worker, one at a time.
+
+    Args:
+        size: Most jobs that wait or run at a time.
+        history: Most ended jobs that are kept; 0 = no limit of the caller's.
+        on_finished: Called with each job that has ended, once its result is visible.
+        on_dropped: Called with each ended job that is removed for good, files included.
+        clock: Time for the records.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        history: int,
+        on_finished: Callable[[JobView], None],
+        on_dropped: Callable[[JobView], None],
+        clock: Clock,
+    ) -> None:
+        self._size = size
+        self._history_limit = history
+        self._on_finished = on_finished
+        self._on_dropped = on_dropped
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._calls: deque[Call] = deque()
+        self._running: Job | None = None
+        self._history: dict[str, JobView] = {}
+        self._last_id: str | None = None
+        self._is_closed = False
+
+    def now_ms(self) -> int:
+        """The time by the clock of the records."""
+        return self._clock()
+
+    def submit(self, job: Job) -> None:
+        """Append a job.
+
+        Raises:
+            QueueFullError: As many jobs as allowed wait or run.
+            ServerStoppingError: The queue is closed.
+        """
+        with self._changed:
+            self._refuse_if_closed()
+            if len(self._waiting) + (self._running is not None) >= self._size:
+                raise QueueFullError(f"{self._size} jobs wait or run already")
+            self._waiting.append(job)
+            self._last_id = job.id
+            self._changed.notify_all()
+
+    def call(self, function: Callable[[Any], Any]) -> Future[Any]:
+        """Have a function called with the engine before the next waiting job.
+
+        Raises:
+            ServerStoppingError: The queue is closed.
+        """
+        done: Future[Any] = Future()
+        done.set_running_or_notify_cancel()
+        with self._changed:
+            self._refuse_if_closed()
+            self._calls.append(Call(function=function, done=done))
+            self._changed.notify_all()
+        return done
+
+    def take(self) -> Job | Call | None:
+        """Wait for the next thing to do; a job is running from then on. ``None``: closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._calls or self._waiting or self._is_closed)
+            if self._calls:
+                return self._calls.popleft()
+            if self._is_closed:
+                return None
+            self._running = self._waiting.popleft()
+            self._running.start(self._clock())
+            return self._running
+
+    def end(self, job: Job, reason: FinishReason, error: str | None = None) -> None:
+        """End a job: the only way in which one reaches its final state."""
+        with self._changed:
+            view = job.finish(reason, error, self._clock())
+            if self._running is job:
+                self._running = None
+            self._history[job.id] = view
+            dropped = self._shorten_history()
+        job.done.set_result(view)
+        self._notify(self._on_finished, view)
+        for old in dropped:
+            self._notify(self._on_dropped, old)
+
+    def find(self, job_id: str) -> JobView:
+        """A job by its id.
+
+        Raises:
+            JobNotFoundError: No job of that id is known.
+        """
+        with self._changed:
+            if job_id in self._history:
+                return self._history[job_id]
+            for job in self._unfinished():
+                if job.id == job_id:
+                    return job.view()
+        raise JobNotFoundError("no job of that id is known")
+
+    def view(self) -> QueueView:
+        """The queue at this moment."""
+        with self._changed:
+            return QueueView(
+                unfinished=tuple(job.view() for job in self._unfinished()),
+                finished=tuple(self._history.values()),
+                last_id=self._last_id,
+            )
+
+    def stop_running(self) -> None:
+        """Ask the running job to stop; with none running, nothing happens."""
+        with self._changed:
+            if self._running is not None:
+                self._running.token.cancel()
+
+    def delete(self, job_id: str) -> None:
+        """Remove an ended job and what it made.
+
+        Raises:
+            HistoryEntryNotFoundError: No job of that id is known.
+            JobNotFinishedError: It has not ended.
+        """
+        with self._changed:
+            if any(job.id == job_id for job in self._unfinished()):
+                raise JobNotFinishedError("the job has not finished")
+            view = self._history.pop(job_id, None)
+        if view is None:
+            raise HistoryEntryNotFoundError("no job of that id is in the history")
+        self._on_dropped(view)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job is running."""
+        with self._changed:
+            return self._running is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is accepted any more."""
+        with self._changed:
+            return self._is_closed
+
+    def close(self) -> None:
+        """Accept nothing more and end what waits; the running job is not touched."""
+        with self._changed:
+            self._is_closed = True
+            waiting, calls = list(self._waiting), list(self._calls)
+            self._waiting.clear()
+            self._calls.clear()
+            self._changed.notify_all()
+        for job in waiting:
+            self.end(job, FinishReason.ERROR, "the server was stopped before the job began")
+        for call in calls:
+            call.done.set_exception(ServerStoppingError("the server is stopping"))
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise ServerStoppingError("the server is stopping and accepts no further work")
+
+    def _unfinished(self) -> list[Job]:
+        running = [] if self._running is None else [self._running]
+        return [*running, *self._waiting]
+
+    def _shorten_history(self) -> list[JobView]:
+        limit = self._history_limit or _MEMORY_LIMIT
+        dropped = []
+        while len(self._history) > limit:
+            dropped.append(self._history.pop(next(iter(self._history))))
+        return dropped if self._history_limit else []
+
+    @staticmethod
+    def _notify(listener: Callable[[JobView], None], view: JobView) -> None:
+        try:
+            listener(view)
+        except Exception:  # noqa: BLE001  (what listeners do must not touch the job or the worker)
+            _log.exception("after the end of job %s", view.id)

@@ -1,0 +1,144 @@
+"""The one thread that owns the engine: takes, runs, finishes.
+
+Knows neither how pictures are stored nor who waits for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from contextlib import closing
+from typing import Protocol
+
+from fooocus_core.errors import FooocusError, RunCancelled
+from fooocus_core.events import CancelToken, EventSink, GeneratedImage
+from fooocus_core.params import GenerationParams
+from fooocusapi.exceptions import ServiceError
+from fooocusapi.jobs.job import Job, SavedImage
+from fooocusapi.jobs.queue import Call, JobQueue
+from fooocusapi.schemas.vocabulary import FinishReason
+
+_log = logging.getLogger(__name__)
+
+_CANCEL_WAIT_S = 10.0
+
+
+class Engine(Protocol):
+    """What the worker needs of the pipeline; only the worker's thread calls it."""
+
+    def load(self) -> None:
+        """Bring the default models in."""
+
+    def generate(
+        self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
+    ) -> Generator[GeneratedImage]:
+        """Make pictures, each handed out as soon as it is finished.
+
+        Raises:
+            RunCancelled: ``cancel`` was switched; pictures handed out before are kept.
+            FooocusError: The run failed for a known cause.
+        """
+
+    def free_memory(self) -> None:
+        """Let go of models and of cached device memory."""
+
+
+SaveImage = Callable[[Job, int, GeneratedImage], SavedImage]
+
+
+class Worker:
+    """Runs jobs and calls one after the other on its own thread.
+
+    Args:
+        queue: Where work comes from, and where ended jobs are reported.
+        make_engine: Called on the worker's thread, so that nothing heavy delays the start.
+        save_image: Stores the picture of that index of a job.
+    """
+
+    def __init__(
+        self, queue: JobQueue, make_engine: Callable[[], Engine], save_image: SaveImage
+    ) -> None:
+        self._queue = queue
+        self._make_engine = make_engine
+        self._save_image = save_image
+        self._made: Engine | None = None
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+        self.loaded: Future[None] = Future()
+        self.loaded.set_running_or_notify_cancel()
+
+    def start(self) -> None:
+        """Start the thread; the engine loads in the background."""
+        self._thread.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Accept nothing more, let the running image finish within ``grace_s``, then cancel it.
+
+        Blocks until the thread has ended, or for a few seconds if it does not answer.
+        """
+        self._queue.close()
+        if self._queue.is_busy:
+            self._thread.join(grace_s)
+        self._queue.stop_running()
+        self._thread.join(_CANCEL_WAIT_S)
+
+    def _work(self) -> None:
+        self._load()
+        while (entry := self._queue.take()) is not None:
+            if isinstance(entry, Call):
+                self._answer(entry)
+            else:
+                self._run(entry)
+
+    def _engine(self) -> Engine:
+        if self._made is None:
+            self._made = self._make_engine()
+        return self._made
+
+    def _load(self) -> None:
+        try:
+            self._engine().load()
+        except BaseException as error:  # noqa: BLE001  (each job tries again and tells its caller)
+            _log.error("the models could not be loaded: %s", _reason(error), exc_info=error)
+        self.loaded.set_result(None)
+
+    def _answer(self, call: Call) -> None:
+        try:
+            result = call.function(self._engine())
+        except BaseException as error:  # noqa: BLE001  (handed to whoever waits)
+            call.done.set_exception(error)
+        else:
+            call.done.set_result(result)
+
+    def _run(self, job: Job) -> None:
+        began = time.monotonic()
+        _log.info("job %s: started", job.id)
+        reason, error = self._generate(job)
+        self._queue.end(job, reason, error)
+        _log.info("job %s: %s after %.1f s", job.id, reason, time.monotonic() - began)
+
+    def _generate(self, job: Job) -> tuple[FinishReason, str | None]:
+        try:
+            run = self._engine().generate(job.params, job.record, job.token)
+            # Closed at once if saving fails, so that the engine is ready for the next job.
+            with closing(run) as images:
+                for index, image in enumerate(images):
+                    job.add_image(self._save_image(job, index, image))
+                    if self._queue.is_closed:
+                        job.token.cancel()
+        except RunCancelled:
+            kept = bool(job.view().images)
+            return (FinishReason.SUCCESS if kept else FinishReason.USER_CANCEL), None
+        except BaseException as error:  # noqa: BLE001  (the worker outlives whatever a run raises)
+            _log.error("job %s failed: %s", job.id, _reason(error), exc_info=error)
+            return FinishReason.ERROR, _reason(error)
+        return FinishReason.SUCCESS, None
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, FooocusError | ServiceError):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,230 @@
+"""Job -> answer: job object, list of results, or the bytes of a picture.
+
+The only file that knows the wire form of progress and results.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fastapi import Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from PIL import Image as PillowImage
+
+from fooocus_core.events import SamplingStep
+from fooocus_core.params import Image
+from fooocusapi.exceptions import StoredFileNotFoundError
+from fooocusapi.jobs.job import JobView, SavedImage
+from fooocusapi.jobs.queue import QueueView
+from fooocusapi.schemas.responses import (
+    HistoryEntry,
+    JobHistory,
+    JobObject,
+    QueueSizes,
+    ResultItem,
+)
+from fooocusapi.schemas.vocabulary import FinishReason, JobKind, JobStage
+from fooocusapi.storage import Storage, convert, media_type_of
+
+_MAX_WARNING, _MAX_ERROR = 2000, 500
+_SAMPLING_FROM, _SAMPLING_SPAN = 15, 85
+
+
+class AnswerForm(StrEnum):
+    """The forms in which a generation answers."""
+
+    JOB = "job object"
+    LIST = "list of results"
+    PNG = "image/png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Responder:
+    """Makes answers out of jobs.
+
+    Attributes:
+        plain_base64: Leave the ``data:`` prefix out of base64 results.
+    """
+
+    storage: Storage
+    plain_base64: bool
+
+    def result(self, view: JobView, form: AnswerForm) -> Response:
+        """The answer to the caller that asked for the job.
+
+        Reads pictures from disk where the form needs their bytes.
+        """
+        headers = _headers(view)
+        if form is AnswerForm.JOB:
+            return _json(self.job_object(view, with_preview=False), headers)
+        if form is AnswerForm.LIST:
+            return JSONResponse([item.model_dump() for item in self._items(view)], headers=headers)
+        if view.images:
+            return Response(self._png(view.images[0]), media_type="image/png", headers=headers)
+        status = 400 if view.reason is FinishReason.USER_CANCEL else 500
+        return PlainTextResponse(str(view.reason), status_code=status, headers=headers)
+
+    def job_object(self, view: JobView, *, with_preview: bool) -> JobObject:
+        """Where a job stands, in the words of the wire."""
+        return JobObject(
+            job_id=view.id,
+            job_type=view.kind,
+            job_stage=view.stage,
+            job_progress=_progress(view),
+            job_status=_status(view),
+            job_step_preview=_preview(view.preview) if with_preview else None,
+            job_result=self._items(view) if view.is_finished else None,
+        )
+
+    def _items(self, view: JobView) -> list[ResultItem]:
+        items = [self._item(image, with_base64=view.delivery.base64) for image in view.images]
+        if view.reason in (FinishReason.ERROR, FinishReason.USER_CANCEL):
+            items.append(_failed_item(view.reason, str(view.seed)))
+        return items
+
+    def _item(self, image: SavedImage, *, with_base64: bool) -> ResultItem:
+        return ResultItem(
+            base64=self._base64(image) if with_base64 else None,
+            url=self.storage.url(image.date, image.name),
+            seed=str(image.seed),
+            finish_reason=FinishReason.SUCCESS,
+        )
+
+    def _base64(self, image: SavedImage) -> str | None:
+        try:
+            content = self.storage.read(image.date, image.name)
+        except StoredFileNotFoundError:
+            return None
+        prefix = "" if self.plain_base64 else f"data:{media_type_of(image.name)};base64,"
+        return prefix + base64.b64encode(content).decode("ascii")
+
+    def _png(self, image: SavedImage) -> bytes:
+        stored = self.storage.find(image.date, image.name)
+        if stored.media_type == "image/png":
+            return stored.path.read_bytes()
+        return convert(stored.path, "image/png")
+
+
+def queue_full(kind: JobKind, form: AnswerForm) -> Response:
+    """The answer of a generation that was refused because the queue is full."""
+    items = [_failed_item(FinishReason.QUEUE_IS_FULL, "")]
+    if form is AnswerForm.PNG:
+        return PlainTextResponse(FinishReason.QUEUE_IS_FULL, status_code=409)
+    if form is AnswerForm.LIST:
+        return JSONResponse([item.model_dump() for item in items])
+    refused = JobObject(
+        job_id="",
+        job_type=kind,
+        job_stage=JobStage.ERROR,
+        job_progress=0,
+        job_status=None,
+        job_step_preview=None,
+        job_result=items,
+    )
+    return _json(refused, {})
+
+
+def unknown_job() -> JobObject:
+    """The object that stands for a job nobody knows."""
+    return JobObject(
+        job_id="",
+        job_type=JobKind.NOT_FOUND,
+        job_stage=JobStage.ERROR,
+        job_progress=0,
+        job_status="Job not found",
+        job_step_preview=None,
+        job_result=None,
+    )
+
+
+def queue_sizes(view: QueueView) -> QueueSizes:
+    """How much is waiting and done."""
+    return QueueSizes(
+        running_size=len(view.unfinished),
+        finished_size=len(view.finished),
+        last_job_id=view.last_id,
+    )
+
+
+def job_history(
+    view: QueueView, *, job_id: str | None, page: int | None, page_size: int | None
+) -> JobHistory:
+    """Unfinished and finished jobs; with a page or its size given, pages with the newest first."""
+    finished = list(view.finished)
+    if page is not None or page_size is not None:
+        size = page_size or 20
+        start = (page or 0) * size
+        finished = finished[::-1][start : start + size]
+    return JobHistory(
+        queue=[_entry(job) for job in view.unfinished if job_id in (None, job.id)],
+        history=[_entry(job) for job in finished if job_id in (None, job.id)],
+    )
+
+
+def header_text(text: str, limit: int) -> str:
+    """One line that may stand in a header: Latin-1, no control characters, at most ``limit``."""
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return printable.encode("latin-1", "replace").decode("latin-1")[:limit].strip()
+
+
+def _headers(view: JobView) -> dict[str, str]:
+    headers = {"X-Fooocus-Job-Id": view.id}
+    if view.warnings:
+        headers["X-Fooocus-Warning"] = header_text("; ".join(view.warnings), _MAX_WARNING)
+    if view.reason is FinishReason.ERROR:
+        headers["X-Fooocus-Error"] = header_text(view.error or "unknown", _MAX_ERROR)
+    return headers
+
+
+def _json(body: JobObject, headers: dict[str, str]) -> Response:
+    return JSONResponse(body.model_dump(), headers=headers)
+
+
+def _entry(view: JobView) -> HistoryEntry:
+    return HistoryEntry(
+        job_id=view.id,
+        is_finished=view.is_finished,
+        in_queue_mills=view.queued_ms,
+        start_mills=view.started_ms,
+        finish_mills=view.finished_ms,
+    )
+
+
+def _failed_item(reason: FinishReason, seed: str) -> ResultItem:
+    return ResultItem(base64=None, url=None, seed=seed, finish_reason=reason)
+
+
+def _progress(view: JobView) -> int:
+    if view.stage is JobStage.SUCCESS:
+        return 100
+    sampled = _sampling_percent(view.furthest) if view.furthest else 0
+    return min(max(sampled, view.percent), 100)
+
+
+def _sampling_percent(step: SamplingStep) -> int:
+    done = step.image * step.steps + step.step
+    return int(_SAMPLING_FROM + _SAMPLING_SPAN * done / (step.steps * step.images))
+
+
+def _status(view: JobView) -> str | None:
+    if view.stage is JobStage.SUCCESS:
+        return "Finished"
+    if view.stage is JobStage.ERROR:
+        cancelled = view.reason is FinishReason.USER_CANCEL
+        return "User cancelled" if cancelled else f"Failed: {view.error}"
+    if view.progress is None:
+        return None
+    if (step := view.progress.sampling) is not None:
+        return f"Step {step.step}/{step.steps} in the {step.image + 1}-th Sampling"
+    return view.progress.text
+
+
+def _preview(image: Image | None) -> str | None:
+    if image is None:
+        return None
+    buffer = io.BytesIO()
+    PillowImage.fromarray(image).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

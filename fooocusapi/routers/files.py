@@ -1,0 +1,54 @@
+"""Finished pictures."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+
+from fooocusapi.dependencies import ServicesDep, bare_media_type
+from fooocusapi.storage import convert
+
+router = APIRouter(prefix="/files", tags=["Files"])
+
+_CONVERTED = {
+    "image/png": "image/png",
+    "image/jpeg": "image/jpeg",
+    "image/jpg": "image/jpeg",
+    "image/webp": "image/webp",
+}
+_PICTURES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The picture.",
+        "content": {name: {} for name in ("image/png", "image/jpeg", "image/webp")},
+    },
+    404: {"description": "No such file."},
+}
+
+
+@router.get(
+    "/{date}/{file_name}", operation_id="get_file", responses=_PICTURES, response_model=None
+)
+@router.head("/{date}/{file_name}", include_in_schema=False, response_model=None)
+async def get_file(date: str, file_name: str, request: Request, services: ServicesDep) -> Response:
+    """A finished picture, converted if exactly one other format is accepted."""
+    stored = await asyncio.to_thread(services.storage.find, date, file_name)
+    wanted = _CONVERTED.get(bare_media_type(request.headers.get("accept", "")))
+    headers = _headers(stored.path.name)
+    if wanted in (None, stored.media_type):
+        return FileResponse(stored.path, media_type=stored.media_type, headers=headers)
+    content = await asyncio.to_thread(convert, stored.path, wanted)
+    return Response(content, media_type=wanted, headers=headers)
+
+
+def _headers(name: str) -> dict[str, str]:
+    return {
+        "Cache-Control": "private, max-age=86400, immutable",
+        "Content-Disposition": f"inline; filename*=UTF-8''{quote(name)}",
+        "Content-Security-Policy": "default-src 'none'",
+        "Vary": "Accept",
+        "X-Content-Type-Options": "nosniff",
+    }

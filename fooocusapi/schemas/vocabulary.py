@@ -1,0 +1,55 @@
+"""Words that only the API uses; the public string is the value of each member."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobKind(StrEnum):
+    """What a job makes."""
+
+    TEXT_TO_IMAGE = "Text to Image"
+    UPSCALE_VARY = "Image Upscale or Variation"
+    INPAINT_OUTPAINT = "Image Inpaint or Outpaint"
+    IMAGE_PROMPT = "Image Prompt"
+    ENHANCE = "Image Enhancement"
+    NOT_FOUND = "Not Found"
+
+
+class JobStage(StrEnum):
+    """Where a job stands."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    ERROR = "ERROR"
+
+
+class FinishReason(StrEnum):
+    """How a result came about, or why there is none."""
+
+    SUCCESS = "SUCCESS"
+    QUEUE_IS_FULL = "QUEUE_IS_FULL"
+    USER_CANCEL = "USER_CANCEL"
+    ERROR = "ERROR"
+
+
+class SaveExtension(StrEnum):
+    """File endings a picture can be saved with."""
+
+    PNG = "png"
+    JPG = "jpg"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+
+class MetaScheme(StrEnum):
+    """Names of the metadata schemes; the last two mean the same one."""
+
+    FOOOCUS = "fooocus"
+    A111 = "a111"
+    A1111 = "a1111"
+
+
+PLACEHOLDERS = frozenset({"", "None", "none", "null", "string"})
+"""Texts that clients send where they mean that nothing is given."""

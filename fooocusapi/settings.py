@@ -1,0 +1,48 @@
+"""Every option of the service as one frozen value. Knows no flags and no pipeline options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Options of the service.
+
+    Attributes:
+        base_url: Prefix of result addresses, without a trailing slash.
+        preload: Load the models before the first request is accepted.
+        queue_size: Most jobs that wait or run at a time.
+        queue_history: Most finished jobs that are kept, with their files; 0 = no limit.
+        plain_base64: Leave the ``data:`` prefix out of base64 results.
+        webhook_url: Told of every ended job whose request names nobody else.
+        public_webhooks_only: Requests may name globally routable receivers only.
+        strict: Refuse what is otherwise tolerated with a warning.
+        save_metadata: Whether records may be embedded into pictures at all.
+        previews: Whether pictures of unfinished images are made at all.
+        max_body_bytes: Largest request body.
+        cors_origins: Origins of pages that may call; empty = any.
+        shutdown_grace_s: How long a running image may go on after the server is told to stop.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    outputs: Path
+    host: str = "127.0.0.1"
+    port: int = Field(default=8888, ge=0, le=65535)
+    base_url: str = "http://127.0.0.1:8888"
+    log_level: str = "info"
+    preload: bool = False
+    queue_size: int = Field(default=100, ge=1)
+    queue_history: int = Field(default=0, ge=0)
+    apikey: str | None = None
+    plain_base64: bool = False
+    webhook_url: str | None = None
+    public_webhooks_only: bool = False
+    strict: bool = False
+    save_metadata: bool = True
+    previews: bool = True
+    max_body_bytes: int = Field(default=100 * 1024 * 1024, ge=1)
+    cors_origins: tuple[str, ...] = ()
+    shutdown_grace_s: float = Field(default=30.0, ge=0.0)

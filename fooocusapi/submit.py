@@ -1,0 +1,73 @@
+"""The one path of every generation request: translate, enqueue, wait or not, respond."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from fastapi import Response
+
+from fooocusapi.exceptions import QueueFullError
+from fooocusapi.jobs.job import Delivery, Job
+from fooocusapi.jobs.queue import JobQueue
+from fooocusapi.respond import AnswerForm, Responder, queue_full
+from fooocusapi.schemas.parameters import GenerationRequest, webhook_target
+from fooocusapi.schemas.vocabulary import JobKind
+from fooocusapi.storage import clean_name
+from fooocusapi.translate import Translator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitter:
+    """Takes generation requests in."""
+
+    queue: JobQueue
+    translator: Translator
+    responder: Responder
+
+    async def submit(
+        self, request: GenerationRequest, kind: JobKind, *, wants_png: bool
+    ) -> Response:
+        """Make a job of a request and answer in the form asked for.
+
+        Args:
+            wants_png: The caller accepts a PNG only; one picture is made then.
+
+        Raises:
+            InvalidFieldError: A field cannot be used.
+            ModelMissingError: There is no checkpoint to draw with.
+            ServerStoppingError: The server is shutting down.
+        """
+        form = _answer_form(request, wants_png=wants_png)
+        # Looks names up on disk, so off the event loop.
+        translation = await asyncio.to_thread(self.translator.translate, request, single=wants_png)
+        job = Job(
+            kind=kind,
+            params=translation.params,
+            delivery=_delivery(request),
+            warnings=translation.warnings,
+            queued_ms=self.queue.now_ms(),
+        )
+        try:
+            self.queue.submit(job)
+        except QueueFullError:
+            return queue_full(kind, form)
+        view = job.view()
+        if form is not AnswerForm.JOB:
+            view = await asyncio.wrap_future(job.done)
+        return await asyncio.to_thread(self.responder.result, view, form)
+
+
+def _answer_form(request: GenerationRequest, *, wants_png: bool) -> AnswerForm:
+    if request.async_process:
+        return AnswerForm.JOB
+    return AnswerForm.PNG if wants_png else AnswerForm.LIST
+
+
+def _delivery(request: GenerationRequest) -> Delivery:
+    return Delivery(
+        extension=request.save_extension,
+        name=clean_name(request.save_name),
+        base64=request.require_base64,
+        webhook=webhook_target(request.webhook_url),
+    )

@@ -1,0 +1,174 @@
+"""One reader for every encoding of a body."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.conftest import MakeClient
+from tests.fakes import FakeEngine
+
+URL = "/v1/generation/text-to-image"
+SMALL = {"aspect_ratios_selection": "128*64", "style_selections": [], "loras": []}
+
+
+def detail(answer: Any) -> dict[str, Any]:
+    assert answer.status_code == 422, answer.text
+    first: dict[str, Any] = answer.json()["detail"][0]
+    assert set(first) == {"type", "loc", "msg", "input"}
+    return first
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "application/json; charset=utf-8"},
+        {"content-type": "application/x+json"},
+    ],
+    ids=["no type", "json", "json by suffix"],
+)
+def test_json_is_read(client: TestClient, engine: FakeEngine, headers: dict[str, str]) -> None:
+    answer = client.post(URL, content=json.dumps({**SMALL, "prompt": "狐"}), headers=headers)
+    assert answer.status_code == 200
+    assert engine.asked[0].prompt.positive == "狐"
+
+
+@pytest.mark.parametrize("as_multipart", [True, False], ids=["multipart", "urlencoded"])
+def test_form_is_read(client: TestClient, engine: FakeEngine, as_multipart: bool) -> None:
+    fields = {
+        "prompt": "fox",
+        "image_number": "2",
+        "image_seed": "",
+        "sharpness": "",
+        "aspect_ratios_selection": "128*64",
+        "style_selections": "Fooocus Sharp, sai anime",
+        "loras": '[{"model_name": "painting.safetensors", "weight": 0.25}]',
+        "advanced_params": '{"overwrite_step": 5}',
+        "require_base64": "True",
+    }
+    files = {"unknown": b"a file nobody asked for"} if as_multipart else None
+    answer = client.post(URL, data=fields, files=files)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()[1]["base64"].startswith("data:image/png;base64,")
+    (asked,) = engine.asked
+    assert asked.prompt.styles == ("Fooocus Sharp", "SAI Anime")
+    assert [(lora.name, lora.weight) for lora in asked.models.loras] == [
+        ("painting.safetensors", 0.25)
+    ]
+    assert (asked.sampling.steps, asked.guidance.sharpness) == (5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        (b"", ["body"]),
+        (b"{", ["body"]),
+        (b"null", ["body"]),
+        (b"[]", ["body"]),
+        (b'"text"', ["body"]),
+        (b'{"sharpness": NaN}', ["body"]),
+        (b'{"sharpness": -Infinity}', ["body"]),
+        (b'{"sharpness": 1e400}', ["body", "sharpness"]),
+        (b"[" * 100_000, ["body"]),
+        (b'{"image_seed": ' + b"9" * 5000 + b"}", ["body"]),
+        (b'{"prompt": "\xff"}', ["body"]),
+        (b'{"prompt": "\\ud800"}', ["body", "prompt"]),
+    ],
+    ids=[
+        "empty",
+        "cut off",
+        "null",
+        "list",
+        "text",
+        "NaN",
+        "infinity",
+        "too large",
+        "deep",
+        "long number",
+        "not UTF-8",
+        "surrogate",
+    ],
+)
+def test_what_is_no_json_object_is_422(client: TestClient, body: bytes, loc: list[str]) -> None:
+    answer = client.post(URL, content=body, headers={"content-type": "application/json"})
+    assert detail(answer)["loc"] == loc
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "image/png"])
+def test_other_content_types_are_422(client: TestClient, content_type: str) -> None:
+    answer = client.post(URL, content=b"{}", headers={"content-type": content_type})
+    assert content_type in detail(answer)["msg"]
+
+
+def test_json_that_is_declared_a_form_is_not_read_as_an_empty_form(client: TestClient) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = client.post(URL, content=b'{"prompt": "fox"}', headers=headers)
+    assert "content-type: application/json" in detail(answer)["msg"]
+
+
+@pytest.mark.parametrize("field", ["loras", "advanced_params"])
+@pytest.mark.parametrize("text", ["{", "[[[", "no json", '"text"', "7"])
+def test_form_texts_that_are_no_json_of_the_right_kind_are_422(
+    client: TestClient, field: str, text: str
+) -> None:
+    assert detail(client.post(URL, data={field: text}))["loc"] == ["body", field]
+
+
+@pytest.mark.parametrize("value", ["{}", '{"overwrite_step": 3}', [], 3])
+def test_advanced_params_that_are_no_object_are_422_in_json(
+    client: TestClient, value: object
+) -> None:
+    answer = client.post(URL, json={"advanced_params": value})
+    assert detail(answer)["loc"] == ["body", "advanced_params"]
+
+
+@pytest.mark.parametrize("value", ["", "None", "null", "string", None, {}])
+def test_placeholders_for_advanced_params_mean_the_defaults(
+    client: TestClient, engine: FakeEngine, value: object
+) -> None:
+    assert client.post(URL, json={**SMALL, "advanced_params": value}).status_code == 200
+    assert engine.asked[0].guidance.size_scale_end == 0.3
+
+
+def test_bad_multipart_is_refused(client: TestClient) -> None:
+    for content_type in ("multipart/form-data", "multipart/form-data; boundary=x"):
+        answer = client.post(URL, content=b"junk", headers={"content-type": content_type})
+        assert answer.status_code == 400
+
+
+def test_body_beyond_the_limit_is_413(make_client: MakeClient) -> None:
+    client = make_client(max_body_bytes=1000)
+    answer = client.post(URL, json={"prompt": "x" * 1000})
+    assert answer.status_code == 413
+    assert isinstance(answer.json()["detail"], str)
+
+
+def test_body_of_unknown_length_beyond_the_limit_is_413(make_client: MakeClient) -> None:
+    answer = make_client(max_body_bytes=1000).post(URL, content=iter([b" " * 600] * 2))
+    assert (answer.status_code, set(answer.json())) == (413, {"detail"})
+
+
+def test_null_means_that_nothing_is_given(client: TestClient, engine: FakeEngine) -> None:
+    fields = (
+        "prompt",
+        "refiner_model_name",
+        "image_number",
+        "save_meta",
+        "image_seed",
+        "sharpness",
+    )
+    advanced = {"clip_skip": None, "adm_scaler_end": None}
+    body = {**SMALL, **dict.fromkeys(fields), "advanced_params": advanced}
+    assert client.post(URL, json=body).status_code == 200
+    (asked,) = engine.asked
+    assert (asked.prompt.positive, asked.models.refiner, asked.models.clip_skip) == ("", None, 2)
+    assert asked.output.metadata == "fooocus"
+
+
+def test_unknown_keys_are_ignored(client: TestClient) -> None:
+    body = {**SMALL, "api_name": "txt2img", "image_prompts": [], "input_image": 5}
+    assert client.post(f"{URL}?nobody=knows", json=body).status_code == 200

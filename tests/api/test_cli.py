@@ -1,0 +1,208 @@
+"""The server as a process, with the fake engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fooocus_core.config import CoreConfig, DeviceOptions, Precision
+from fooocusapi.cli import PROJECT_ROOT, device_options, make_settings
+from fooocusapi.flags import read_flags
+
+Start = Callable[..., "Running"]
+LIMIT_S = 40
+
+
+class Running:
+    """A server that runs as a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.url = ""
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read the log up to a line that matches."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if (match := re.search(pattern, line)) is not None:
+                return match
+        raise AssertionError(f"{pattern} not in the log:\n{''.join(self.lines)}")
+
+    def post(self, **fields: Any) -> Any:
+        body = json.dumps({"aspect_ratios_selection": "64*64", "style_selections": [], **fields})
+        request = urllib.request.Request(
+            f"{self.url}/v1/generation/text-to-image",
+            body.encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture
+def start(core: CoreConfig, tmp_path: Path) -> Iterator[Start]:
+    """Starts a server with these arguments and waits until it serves."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **environment: str) -> Running:
+            places = ["--models-path", tmp_path / "models", "--output-path", tmp_path / "out"]
+            command = [sys.executable, "-m", "tests.run_fake", "--preset", "default", *places]
+            process = subprocess.Popen(
+                [*map(str, command), "--port", "0", *arguments],
+                cwd=PROJECT_ROOT,
+                env={**os.environ, **environment},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            # Reading the log of a server that hangs ends when the server does.
+            alarm = threading.Timer(LIMIT_S, process.kill)
+            alarm.start()
+            stack.callback(alarm.cancel)
+            assert process.stderr is not None
+            stack.callback(process.stderr.close)
+            server = Running(process)
+            server.url = server.wait_for(r"listening on (http://\S+)")[1]
+            server.wait_for("startup complete")
+            return server
+
+        yield start
+
+
+def test_server_makes_a_picture_and_ends_with_status_0(start: Start) -> None:
+    server = start()
+    (item,) = server.post()
+    assert item["url"].startswith(server.url)
+    with urllib.request.urlopen(item["url"], timeout=10) as answer:
+        assert answer.read().startswith(b"\x89PNG")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=20) == 0
+
+
+def test_running_picture_may_finish_when_the_server_is_told_to_stop(start: Start) -> None:
+    server = start()
+    with ThreadPoolExecutor() as pool:
+        caller = pool.submit(server.post)
+        server.wait_for("job .*: started")
+        server.process.send_signal(signal.SIGTERM)
+        assert caller.result(timeout=20)[0]["finish_reason"] == "SUCCESS"
+    assert server.process.wait(timeout=20) == 0
+
+
+def test_picture_that_outlasts_the_grace_time_is_cancelled(start: Start) -> None:
+    server = start("--shutdown-grace", "0.05", FAKE_HOLD="1")
+    with ThreadPoolExecutor() as pool:
+        caller = pool.submit(server.post)
+        server.wait_for("job .*: started")
+        server.process.send_signal(signal.SIGTERM)
+        assert caller.result(timeout=20)[0]["finish_reason"] == "USER_CANCEL"
+    assert server.process.wait(timeout=20) == 0
+
+
+def test_second_signal_does_not_wait_for_the_picture(start: Start) -> None:
+    server = start("--shutdown-grace", "600", FAKE_HOLD="1")
+    with ThreadPoolExecutor() as pool:
+        caller = pool.submit(server.post)
+        server.wait_for("job .*: started")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("Shutting down")
+        server.process.send_signal(signal.SIGTERM)
+        assert caller.result(timeout=20)[0]["finish_reason"] == "USER_CANCEL"
+    assert server.process.wait(timeout=20) == 0
+
+
+def test_flags_without_effect_are_told_at_the_start(start: Start) -> None:
+    server = start("--hf_mirror", "http://somewhere.example", "--listen")
+    log = "".join(server.lines)
+    assert "--hf-mirror is accepted, but has no effect in this version" in log
+    assert "set --apikey" in log
+    assert server.url.startswith("http://127.0.0.1:")
+
+
+def refused(*arguments: str) -> str:
+    command = [sys.executable, "main.py", *arguments]
+    done = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_start_is_refused_with_one_line(tmp_path: Path) -> None:
+    assert "--no-such-flag" in refused("--no-such-flag")
+    assert "nonsense" in refused("--preset", "nonsense")
+    (tmp_path / "file").touch()
+    assert "output folder" in refused("--port", "0", "--output-path", str(tmp_path / "file" / "x"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert str(port) in refused("--port", str(port), "--output-path", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "base_url"),
+    [
+        ([], "http://127.0.0.1:8888"),
+        (["--host", "0.0.0.0"], "http://127.0.0.1:8888"),
+        (["--listen"], "http://127.0.0.1:8888"),
+        (["--listen", "10.0.0.1"], "http://10.0.0.1:8888"),
+        (["--listen", "10.0.0.1", "--host", "10.0.0.2"], "http://10.0.0.2:8888"),
+        (["--host", "::1"], "http://[::1]:8888"),
+        (["--base-url", "https://pictures.example/api/"], "https://pictures.example/api"),
+    ],
+)
+def test_base_url_follows_host_and_port(
+    core: CoreConfig, arguments: list[str], base_url: str
+) -> None:
+    assert make_settings(read_flags(arguments, {}), core, port=8888).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], DeviceOptions()),
+        (["--always-cpu"], DeviceOptions(always_cpu=-1)),
+        (["--always-cpu", "2", "--all-in-fp32"], DeviceOptions(always_cpu=2, all_in_fp32=True)),
+        (
+            ["--unet-in-bf16", "--vae-in-fp32", "--clip-in-fp16", "--vae-in-cpu"],
+            DeviceOptions(
+                unet_in=Precision.BF16,
+                vae_in=Precision.FP32,
+                clip_in=Precision.FP16,
+                vae_on_cpu=True,
+            ),
+        ),
+        (["--unet-in-fp8-e4m3fn"], DeviceOptions()),
+    ],
+)
+def test_device_options_follow_the_flags(arguments: list[str], options: DeviceOptions) -> None:
+    assert device_options(read_flags(arguments, {})) == options
+
+
+def test_help_names_every_flag() -> None:
+    environ = {**os.environ, "COLUMNS": "200"}
+    command = [sys.executable, "main.py", "--help"]
+    done = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, text=True, env=environ, check=True
+    )
+    assert "--queue-size" in done.stdout
+    assert "--queue_size" in done.stdout

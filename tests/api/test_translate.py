@@ -1,0 +1,341 @@
+"""Request fields -> parameters of the pipeline, and what is tolerated with a warning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fooocus_core.catalog import EXPANSION_FILES
+from fooocus_core.choices import Performance, RefinerSwap, Sampler, Scheduler
+from fooocus_core.config import CoreConfig
+from fooocus_core.params import FreeUParams, GenerationParams, Lora, Size
+from fooocusapi.app import create_app
+from fooocusapi.settings import Settings
+from tests.conftest import MakeClient
+from tests.fakes import FakeEngine
+
+URL = "/v1/generation/text-to-image"
+QUIET = {"style_selections": [], "loras": []}
+BASE = "juggernautXL_v8Rundiffusion.safetensors"
+
+
+class Asker:
+    """Posts fields and tells what the engine was asked for, and the warning of the answer."""
+
+    def __init__(self, client: TestClient, engine: FakeEngine) -> None:
+        self._client, self._engine = client, engine
+
+    def __call__(self, **fields: Any) -> tuple[GenerationParams, str]:
+        body = {"aspect_ratios_selection": "64*64", **QUIET, **fields}
+        answer = self._client.post(URL, json=body)
+        assert answer.status_code == 200, answer.text
+        return self._engine.asked[-1], answer.headers.get("X-Fooocus-Warning", "")
+
+
+@pytest.fixture
+def ask(client: TestClient, engine: FakeEngine) -> Asker:
+    return Asker(client, engine)
+
+
+@pytest.fixture
+def ask_strictly(make_client: MakeClient, engine: FakeEngine) -> Asker:
+    return Asker(make_client(strict=True), engine)
+
+
+@pytest.fixture
+def expansion(core: CoreConfig) -> Path:
+    """The folder of the prompt expansion, with all its files."""
+    folder = core.folders.expansion[0]
+    folder.mkdir(parents=True)
+    for name in EXPANSION_FILES:
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.usefixtures("expansion")
+def test_omitted_fields_take_the_documented_defaults(
+    client: TestClient, engine: FakeEngine
+) -> None:
+    client.post(URL, json={})
+    (asked,) = engine.asked
+    assert asked.prompt.styles == ("Fooocus V2", "Fooocus Enhance", "Fooocus Sharp")
+    assert asked.canvas.size == (1152, 896)
+    assert (asked.canvas.count, asked.canvas.same_seed) == (1, False)
+    assert asked.models.base == BASE
+    assert (asked.models.refiner, asked.models.refiner_switch) == (None, 0.5)
+    assert asked.models.loras == (
+        Lora(name="sd_xl_offset_example-lora_1.0.safetensors", weight=0.1),
+    )
+    assert (asked.models.vae, asked.models.clip_skip) == (None, 2)
+    assert (asked.guidance.scale, asked.guidance.sharpness) == (4.0, 2.0)
+    assert asked.guidance.adaptive_scale == 7.0
+    assert asked.guidance.size_scale_positive == 1.5
+    assert asked.guidance.size_scale_negative == 0.8
+    assert asked.guidance.size_scale_end == 0.3
+    assert asked.sampling.performance is Performance.SPEED
+    assert asked.sampling.sampler is Sampler.DPMPP_2M_SDE_GPU
+    assert asked.sampling.scheduler is Scheduler.KARRAS
+    assert (asked.sampling.steps, asked.sampling.switch_step) == (None, None)
+    assert asked.freeu is None
+    assert asked.output.metadata == "fooocus"
+    assert (asked.output.previews, asked.output.intermediate) == (True, True)
+
+
+def test_every_field_reaches_its_place(ask: Asker) -> None:
+    asked, warning = ask(
+        prompt="a fox",
+        negative_prompt="blurry",
+        style_selections=["SAI Anime"],
+        performance_selection="Quality",
+        aspect_ratios_selection="768*512",
+        image_number=2,
+        image_seed=42,
+        sharpness=3.5,
+        guidance_scale=6,
+        base_model_name="folder/other.safetensors",
+        refiner_model_name=BASE,
+        refiner_switch=0.7,
+        loras=[{"model_name": "painting.safetensors", "weight": -0.5}],
+        meta_scheme="a111",
+        read_wildcards_in_order=True,
+        advanced_params={
+            "disable_preview": True,
+            "disable_intermediate_results": True,
+            "disable_seed_increment": True,
+            "adm_scaler_positive": 1.1,
+            "adm_scaler_negative": 0.9,
+            "adm_scaler_end": 0.4,
+            "refiner_swap_method": "vae",
+            "adaptive_cfg": 5,
+            "clip_skip": 3,
+            "sampler_name": "euler",
+            "scheduler_name": "normal",
+            "vae_name": "soft.safetensors",
+            "overwrite_step": 20,
+            "overwrite_switch": 11.6,
+            "overwrite_width": 640,
+            "overwrite_height": 320,
+            "freeu_enabled": True,
+            "freeu_b1": 1.2,
+        },
+    )
+    assert warning == ""
+    assert (asked.prompt.positive, asked.prompt.negative) == ("a fox", "blurry")
+    assert asked.prompt.styles == ("SAI Anime",)
+    assert asked.prompt.wildcards_in_order
+    assert asked.sampling.performance is Performance.QUALITY
+    assert (asked.sampling.sampler, asked.sampling.scheduler) == ("euler", "normal")
+    assert (asked.sampling.steps, asked.sampling.switch_step) == (20, 12)
+    assert asked.canvas.size == Size(768, 512)
+    assert (asked.canvas.forced_width, asked.canvas.forced_height) == (640, 320)
+    assert (asked.canvas.count, asked.canvas.seed, asked.canvas.same_seed) == (2, 42, True)
+    assert (asked.guidance.scale, asked.guidance.adaptive_scale) == (6, 5)
+    assert asked.guidance.sharpness == 3.5
+    assert asked.guidance.size_scale_positive == 1.1
+    assert asked.guidance.size_scale_negative == 0.9
+    assert asked.guidance.size_scale_end == 0.4
+    assert (asked.models.base, asked.models.refiner) == ("folder/other.safetensors", BASE)
+    assert (asked.models.refiner_switch, asked.models.refiner_swap) == (0.7, RefinerSwap.VAE)
+    assert asked.models.loras == (Lora(name="painting.safetensors", weight=-0.5),)
+    assert (asked.models.vae, asked.models.clip_skip) == ("soft.safetensors", 3)
+    assert asked.freeu == FreeUParams(b1=1.2)
+    assert asked.output.metadata == "a1111"
+    assert (asked.output.previews, asked.output.intermediate) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ([], ()),
+        (["fooocus sharp"], ("Fooocus Sharp",)),
+        (["Fooocus Sharp,SAI Anime, "], ("Fooocus Sharp", "SAI Anime")),
+        ("Fooocus Sharp", ("Fooocus Sharp",)),
+    ],
+)
+def test_styles_are_split_and_matched(
+    ask: Asker, chosen: object, expected: tuple[str, ...]
+) -> None:
+    asked, warning = ask(style_selections=chosen)
+    assert (asked.prompt.styles, warning) == (expected, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("[]", ()),
+        ('["Fooocus Sharp", "SAI Anime"]', ("Fooocus Sharp", "SAI Anime")),
+    ],
+)
+def test_styles_of_a_form(
+    client: TestClient, engine: FakeEngine, text: str, expected: tuple[str, ...]
+) -> None:
+    data = {"aspect_ratios_selection": "64*64", "loras": "[]", "style_selections": text}
+    assert client.post(URL, data=data).status_code == 200
+    assert engine.asked[0].prompt.styles == expected
+
+
+@pytest.mark.parametrize(("text", "count"), [("", 1), ("None", 1), ("[]", 0)])
+def test_loras_of_a_form(client: TestClient, engine: FakeEngine, text: str, count: int) -> None:
+    data = {"aspect_ratios_selection": "64*64", "style_selections": "", "loras": text}
+    assert client.post(URL, data=data).status_code == 200
+    assert len(engine.asked[0].models.loras) == count
+
+
+def test_loras_that_are_off_or_none_are_skipped(ask: Asker) -> None:
+    loras = [
+        {"model_name": "painting.safetensors", "enabled": False},
+        {"model_name": "None", "weight": 1},
+        {"model_name": "painting.safetensors"},
+    ]
+    asked, warning = ask(loras=loras)
+    assert (asked.models.loras, warning) == ((Lora(name="painting.safetensors", weight=0.5),), "")
+
+
+def test_refiner_equal_to_the_base_is_off(ask: Asker) -> None:
+    asked, _ = ask(refiner_model_name=BASE)
+    assert asked.models.refiner is None
+
+
+@pytest.mark.parametrize("nothing", ["", "None"])
+def test_names_that_mean_none(ask: Asker, nothing: str) -> None:
+    asked, warning = ask(
+        base_model_name=nothing,
+        refiner_model_name=nothing,
+        advanced_params={"vae_name": "Default (model)", "sampler_name": ""},
+    )
+    assert (asked.models.base, asked.models.refiner, asked.models.vae) == (BASE, None, None)
+    assert warning == ""
+
+
+TOLERATED = [
+    ({"style_selections": ["Fooocus Sharpp"]}, "Fooocus Sharp", "style_selections"),
+    ({"loras": [{"model_name": "paintin.safetensors"}]}, "painting.safetensors", "loras"),
+    ({"loras": [{"model_name": "painting.safetensors"}] * 6}, "first 5 of 6", "loras"),
+    ({"advanced_params": {"sampler_name": "eulr"}}, "euler", "sampler_name"),
+    ({"advanced_params": {"sampler_name": "default_sampler"}}, "dpmpp_2m_sde", "sampler_name"),
+    ({"advanced_params": {"scheduler_name": "kara"}}, "karras", "scheduler_name"),
+    ({"advanced_params": {"refiner_swap_method": "both"}}, "joint", "refiner_swap_method"),
+    ({"advanced_params": {"inpaint_engine": "v9"}}, "v2.6", "inpaint_engine"),
+    ({"advanced_params": {"vae_name": "sof.safetensors"}}, "soft.safetensors", "vae_name"),
+]
+MODELS = [
+    ({"base_model_name": "juggernautXL_v6.safetensors"}, BASE),
+    ({"refiner_model_name": "gone.safetensors"}, "no refiner used"),
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"), [(fields, told) for fields, told, _ in TOLERATED] + MODELS
+)
+def test_what_is_unknown_is_replaced_or_left_out_with_a_warning(
+    ask: Asker, fields: dict[str, Any], told: str
+) -> None:
+    asked, warning = ask(**fields)
+    assert told in warning
+    assert asked.models.base == BASE
+    assert asked.sampling.sampler is Sampler.DPMPP_2M_SDE_GPU
+    assert (asked.models.refiner, asked.models.vae, asked.prompt.styles) == (None, None, ())
+
+
+@pytest.mark.parametrize(("fields", "told", "field"), TOLERATED)
+def test_strict_refuses_what_is_otherwise_tolerated(
+    make_client: MakeClient, fields: dict[str, Any], told: str, field: str
+) -> None:
+    answer = make_client(strict=True).post(URL, json={**QUIET, **fields})
+    assert answer.status_code == 422
+    (error,) = answer.json()["detail"]
+    assert error["loc"][-1] == field
+    assert told in error["msg"]
+
+
+def test_strict_leaves_models_to_the_run(ask_strictly: Asker, engine: FakeEngine) -> None:
+    asked, warning = ask_strictly(base_model_name="gone", refiner_model_name="away")
+    assert (asked.models.base, asked.models.refiner, warning) == ("gone", "away", "")
+
+
+def test_warnings_of_async_jobs_stand_in_the_first_answer(client: TestClient) -> None:
+    body = {**QUIET, "style_selections": ["nonsense"], "async_process": True}
+    assert "nonsense" in client.post(URL, json=body).headers["X-Fooocus-Warning"]
+
+
+def test_configured_lora_that_is_not_there_is_left_out_even_if_strict(
+    ask_strictly: Asker, core: CoreConfig
+) -> None:
+    (core.folders.loras[0] / "sd_xl_offset_example-lora_1.0.safetensors").unlink()
+    asked, warning = ask_strictly(loras=None)
+    assert asked.models.loras == ()
+    assert "sd_xl_offset_example-lora_1.0.safetensors" in warning
+
+
+def test_an_incomplete_prompt_expansion_is_left_out_and_the_place_of_its_files_told(
+    ask: Asker, expansion: Path
+) -> None:
+    asked, warning = ask(style_selections=["Fooocus V2"])
+    assert (asked.prompt.styles, warning) == (("Fooocus V2",), "")
+    (expansion / "pytorch_model.bin").unlink()
+    asked, warning = ask(style_selections=["Fooocus V2"])
+    assert asked.prompt.styles == ()
+    assert "pytorch_model.bin" in warning
+    assert "prompt_expansion/fooocus_expansion" in warning
+
+
+def test_a_picture_that_cannot_be_checked_is_not_made(client: TestClient) -> None:
+    answer = client.post(URL, json={**QUIET, "advanced_params": {"black_out_nsfw": True}})
+    assert answer.status_code == 503
+    assert "black_out_nsfw" in answer.json()["detail"]
+
+
+def test_a_mode_whose_lora_is_missing_makes_no_job(client: TestClient, core: CoreConfig) -> None:
+    request = {**QUIET, "performance_selection": "Lightning"}
+    answer = client.post(URL, json=request)
+    assert answer.status_code == 503
+    assert "sdxl_lightning_4step_lora.safetensors" in answer.json()["detail"]
+    (core.folders.loras[0] / "sdxl_lightning_4step_lora.safetensors").touch()
+    assert client.post(URL, json=request).status_code == 200
+
+
+def test_without_a_checkpoint_no_job_is_made(client: TestClient, core: CoreConfig) -> None:
+    (core.folders.checkpoints[0] / BASE).unlink()
+    answer = client.post(URL, json=QUIET)
+    assert answer.status_code == 503
+    assert BASE in answer.json()["detail"]
+    assert client.get("/v1/generation/job-queue").json()["last_job_id"] is None
+
+
+def test_metadata_and_previews_can_be_switched_off_for_all(
+    make_client: MakeClient, engine: FakeEngine
+) -> None:
+    asked, _ = Asker(make_client(save_metadata=False, previews=False), engine)()
+    assert (asked.output.metadata, asked.output.previews) == (None, False)
+
+
+def test_save_meta_false_asks_for_no_record(ask: Asker) -> None:
+    assert ask(save_meta=False)[0].output.metadata is None
+
+
+def test_configured_defaults_apply(
+    core: CoreConfig, settings: Settings, engine: FakeEngine
+) -> None:
+    changed = replace(
+        core.defaults,
+        prompt="always",
+        performance=Performance.QUALITY,
+        steps=12,
+        clip_skip=1,
+        sampler=Sampler.EULER,
+        previous_models=("folder/other.safetensors",),
+        model="gone.safetensors",
+    )
+    app = create_app(settings, replace(core, defaults=changed), lambda: engine)
+    with TestClient(app) as client:
+        asked, _ = Asker(client, engine)()
+    assert asked.prompt.positive == "always"
+    assert asked.sampling.performance is Performance.QUALITY
+    assert (asked.sampling.steps, asked.sampling.sampler) == (12, "euler")
+    assert asked.models.clip_skip == 1
+    assert asked.models.base == "folder/other.safetensors"

@@ -1,0 +1,76 @@
+"""Fixtures used in several folders."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fooocus_core.config import CoreConfig, load_config
+from fooocusapi.app import create_app
+from fooocusapi.settings import Settings
+from tests.fakes import FakeEngine
+from tests.golden import GOLDEN
+
+MakeClient = Callable[..., TestClient]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models root with the synthetic weights that the golden vectors were recorded with."""
+    root = tmp_path_factory.mktemp("weights")
+    script = GOLDEN / "make_weights.py"
+    subprocess.run([sys.executable, str(script), str(root)], check=True, capture_output=True)
+    return root
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> CoreConfig:
+    """The default configuration over a folder with model files that are there but empty."""
+    for name in (
+        "checkpoints/juggernautXL_v8Rundiffusion.safetensors",
+        "checkpoints/folder/other.safetensors",
+        "loras/sd_xl_offset_example-lora_1.0.safetensors",
+        "loras/painting.safetensors",
+        "vae/soft.safetensors",
+    ):
+        path = tmp_path / "models" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return load_config(root=tmp_path, environ={})
+
+
+@pytest.fixture
+def settings(core: CoreConfig) -> Settings:
+    """The default options of the service."""
+    return Settings(outputs=core.folders.outputs, shutdown_grace_s=0)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    """The engine that the app of this test uses."""
+    return FakeEngine()
+
+
+@pytest.fixture
+def make_client(settings: Settings, core: CoreConfig, engine: FakeEngine) -> Iterator[MakeClient]:
+    """Starts an app whose settings differ from the default ones as stated."""
+    with ExitStack() as stack:
+
+        def make(**changes: Any) -> TestClient:
+            app = create_app(settings.model_copy(update=changes), core, lambda: engine)
+            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield make
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> TestClient:
+    """A client of an app with the default settings."""
+    return make_client()

@@ -1,0 +1,144 @@
+"""The store reloads only what changes, and lets go of what it held."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fooocus_core.errors import ModelFileError
+from fooocus_core.loading.checkpoint import CheckpointKind
+from fooocus_core.loading.merged_loras import LoraFile
+from fooocus_core.loading.store import ModelFiles, ModelStore
+from tests.networks import CPU_PLAN
+
+
+@pytest.fixture
+def store() -> ModelStore:
+    return ModelStore(CPU_PLAN)
+
+
+@pytest.fixture
+def files(weights: Path) -> dict[str, Path]:
+    """The small checkpoints by their names without ``tiny_``."""
+    names = ("sdxl", "sdxl_b", "refiner", "sd15")
+    return {name: weights / "checkpoints" / f"tiny_{name}.safetensors" for name in names}
+
+
+@pytest.fixture
+def lora(weights: Path) -> LoraFile:
+    """A LoRA for the UNet and both text encoders of SDXL."""
+    return LoraFile(path=weights / "loras" / "tiny_lora.safetensors", weight=0.5)
+
+
+def state(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def is_changed(network: nn.Module, before: dict[str, Tensor]) -> bool:
+    return any(not torch.equal(t, before[name]) for name, t in network.state_dict().items())
+
+
+def test_the_same_files_are_loaded_once(store: ModelStore, files: dict[str, Path]) -> None:
+    asked = ModelFiles(base=files["sdxl"], refiner=files["refiner"])
+    first, second = store.prepare(asked), store.prepare(asked)
+    assert first.base is second.base
+    assert first.refiner is second.refiner
+
+
+def test_another_file_or_vae_reloads(
+    store: ModelStore, files: dict[str, Path], weights: Path
+) -> None:
+    first = store.prepare(ModelFiles(base=files["sdxl"]))
+    vae = weights / "vae" / "tiny_vae_b.safetensors"
+    with_vae = store.prepare(ModelFiles(base=files["sdxl"], vae=vae))
+    assert with_vae.base is not first.base
+    other = store.prepare(ModelFiles(base=files["sdxl_b"]))
+    assert other.base.path == files["sdxl_b"]
+
+
+def test_base_and_refiner_change_independently(store: ModelStore, files: dict[str, Path]) -> None:
+    first = store.prepare(ModelFiles(base=files["sdxl"], refiner=files["refiner"]))
+    second = store.prepare(ModelFiles(base=files["sdxl"], refiner=files["sd15"]))
+    third = store.prepare(ModelFiles(base=files["sdxl_b"], refiner=files["sd15"]))
+    assert second.base is first.base
+    assert second.refiner is third.refiner
+    assert third.refiner is not None
+    assert third.refiner.kind is CheckpointKind.SD15
+
+
+def test_a_refiner_not_asked_for_is_gone(store: ModelStore, files: dict[str, Path]) -> None:
+    loaded = store.prepare(ModelFiles(base=files["sdxl"], refiner=files["refiner"]))
+    assert loaded.refiner is not None
+    unet = weakref.ref(loaded.refiner.unet)
+    del loaded
+    assert store.prepare(ModelFiles(base=files["sdxl"])).refiner is None
+    assert unet() is None
+
+
+def test_what_was_loaded_is_gone_after_freeing(store: ModelStore, files: dict[str, Path]) -> None:
+    unet = weakref.ref(store.prepare(ModelFiles(base=files["sdxl"])).base.unet)
+    store.free()
+    assert unet() is None
+
+
+def test_a_model_that_fails_to_load_leaves_nothing_in_its_place(
+    store: ModelStore, files: dict[str, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(files["sdxl"].read_bytes()[:1000])
+    unet = weakref.ref(store.prepare(ModelFiles(base=files["sdxl"])).base.unet)
+    with pytest.raises(ModelFileError, match="broken"):
+        store.prepare(ModelFiles(base=broken))
+    assert unet() is None
+    assert store.prepare(ModelFiles(base=files["sdxl"])).base.path == files["sdxl"]
+
+
+@pytest.mark.parametrize("name", ["refiner", "sd15"])
+def test_base_models_of_other_kinds_are_refused(
+    store: ModelStore, files: dict[str, Path], name: str
+) -> None:
+    with pytest.raises(ModelFileError, match="You have selected base model other than SDXL"):
+        store.prepare(ModelFiles(base=files[name]))
+
+
+def test_a_refiner_of_the_base_models_kind_gets_the_same_loras(
+    store: ModelStore, files: dict[str, Path], lora: LoraFile
+) -> None:
+    loaded = store.prepare(ModelFiles(base=files["sdxl"], refiner=files["sdxl_b"]))
+    assert loaded.refiner is not None
+    before = state(loaded.base.unet), state(loaded.refiner.unet)
+    assert store.merge([lora]) == ()
+    assert is_changed(loaded.base.unet, before[0])
+    assert is_changed(loaded.refiner.unet, before[1])
+    store.merge([])
+    assert not is_changed(loaded.base.unet, before[0])
+    assert not is_changed(loaded.refiner.unet, before[1])
+
+
+@pytest.mark.parametrize("name", ["refiner", "sd15"])
+def test_a_refiner_of_another_kind_gets_no_lora_and_nobody_is_warned(
+    store: ModelStore, files: dict[str, Path], lora: LoraFile, name: str
+) -> None:
+    loaded = store.prepare(ModelFiles(base=files["sdxl"], refiner=files[name]))
+    assert loaded.refiner is not None
+    before = state(loaded.refiner.unet)
+    assert store.merge([lora]) == ()
+    assert not is_changed(loaded.refiner.unet, before)
+
+
+def test_a_refiner_loaded_later_gets_the_loras_of_the_base(
+    store: ModelStore, files: dict[str, Path], lora: LoraFile
+) -> None:
+    plain = store.prepare(ModelFiles(base=files["sdxl"], refiner=files["sdxl_b"])).refiner
+    assert plain is not None
+    before = state(plain.unet)
+    store.prepare(ModelFiles(base=files["sdxl"]))
+    store.merge([lora])
+    loaded = store.prepare(ModelFiles(base=files["sdxl"], refiner=files["sdxl_b"]))
+    store.merge([lora])
+    assert loaded.refiner is not None
+    assert is_changed(loaded.refiner.unet, before)

@@ -1,0 +1,78 @@
+"""Weight files are read safely, and damage is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fooocus_core.errors import ModelFileError
+from fooocus_core.loading.weight_file import read_torch_file, read_weights
+
+
+class Executed:
+    """Unpickling this would run code."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (print, ("executed",))
+
+
+def test_a_safetensors_file_gives_tensors_and_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"a.b": torch.ones(2), "c": torch.zeros(1)}, path, metadata={"key": "value"})
+    file = read_weights(path)
+    assert file.metadata == {"key": "value"}
+    assert set(file.section("a.")) == {"b"}
+
+
+@pytest.mark.parametrize("wrapped", [True, False], ids=["state_dict", "flat"])
+def test_a_torch_file_gives_its_tensors(tmp_path: Path, wrapped: bool) -> None:
+    path = tmp_path / "a.pth"
+    table = {"a": torch.ones(2), "note": "text"}
+    torch.save({"state_dict": table} if wrapped else table, path)
+    assert list(read_weights(path).tensors) == ["a"]
+
+
+@pytest.mark.parametrize("length", [0, 5, 100, -1])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_truncated_file_is_an_error_naming_it(tmp_path: Path, suffix: str, length: int) -> None:
+    path = tmp_path / f"model{suffix}"
+    tensors = {"a": torch.ones(100)}
+    if suffix == ".safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ModelFileError, match="model"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_a_missing_file_or_one_of_another_format_is_an_error(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    with pytest.raises(ModelFileError, match="model"):
+        read_weights(path)
+    path.write_text("<html>not found</html>", encoding="utf-8")
+    with pytest.raises(ModelFileError, match="model"):
+        read_weights(path)
+
+
+def test_nothing_in_a_torch_file_is_executed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save({"a": torch.ones(1), "b": Executed()}, path)
+    with pytest.raises(ModelFileError, match="more than tensors"):
+        read_torch_file(path)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_without_tensors_is_an_error(tmp_path: Path) -> None:
+    torch.save({"note": "text"}, tmp_path / "a.pt")
+    with pytest.raises(ModelFileError, match="no tensors"):
+        read_weights(tmp_path / "a.pt")
+    torch.save([1, 2], tmp_path / "b.pt")
+    with pytest.raises(ModelFileError, match="table"):
+        read_weights(tmp_path / "b.pt")

@@ -1,0 +1,84 @@
+"""Wildcards in a prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from fooocus_core.errors import InvalidInputError
+from fooocus_core.files import list_files
+from fooocus_core.prompt.wildcards import Wildcards
+from tests.golden import GOLDEN, load_json
+
+CHECKS = load_json("check-values-text-to-image")["wildcards"]
+
+
+def write_files(folder: Path, files: dict[str, list[str]]) -> Path:
+    for name, lines in files.items():
+        path = folder / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def fill(folder: Path, text: str) -> str:
+    return Wildcards([folder]).fill(text, Random(0), image=0, in_order=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "seed", "image", "in_order", "expected"), load_json("components/text")["wildcards"]
+)
+def test_wildcards_equal_the_recorded_texts(
+    text: str, seed: int, image: int, in_order: bool, expected: str
+) -> None:
+    wildcards = Wildcards([GOLDEN / "data"])
+    assert wildcards.fill(text, Random(seed), image=image, in_order=in_order) == expected
+
+
+@pytest.mark.parametrize("case", CHECKS["cases"], ids=lambda case: case["text"])
+def test_wildcards_draw_the_recorded_number_of_random_numbers(
+    case: dict[str, Any], tmp_path: Path
+) -> None:
+    wildcards = Wildcards([write_files(tmp_path, CHECKS["files"])])
+    rng = Random(case["seed"])
+    text = wildcards.fill(case["text"], rng, image=case["i"], in_order=case["in_order"])
+    assert (text, rng.random()) == (case["out"], case["next_random"])
+
+
+def test_files_are_listed_sub_folders_first(tmp_path: Path) -> None:
+    assert list_files(write_files(tmp_path, CHECKS["files"])) == CHECKS["listing"]
+
+
+def test_the_first_file_of_a_name_counts(tmp_path: Path) -> None:
+    own = write_files(tmp_path / "own", {"hue": ["mine"]})
+    wildcards = Wildcards([own, GOLDEN / "data"])
+    text = wildcards.fill("__hue__ __place__", Random(1), image=0, in_order=True)
+    assert text == "mine lighthouse"
+
+
+def test_a_wildcard_that_names_itself_ends(tmp_path: Path) -> None:
+    folder = write_files(tmp_path, {"a": ["x __a__"]})
+    assert fill(folder, "__a__") == "x " * 64 + "__a__"
+
+
+def test_a_wildcard_that_doubles_itself_is_refused(tmp_path: Path) -> None:
+    folder = write_files(tmp_path, {"a": ["__a__ __a__ and more"]})
+    with pytest.raises(InvalidInputError, match="'a'"):
+        fill(folder, "__a__")
+
+
+@pytest.mark.parametrize("text", ["__../secret__", "__a/b__", "__..__"])
+def test_a_placeholder_is_no_path(text: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
+    folder = write_files(tmp_path / "wildcards", {"a/b": ["inside"]})
+    assert fill(folder, text) == text
+
+
+def test_a_file_that_is_not_utf8_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "hue.txt").write_bytes("ok\n红色".encode("gbk"))
+    wildcards = Wildcards([tmp_path])
+    assert wildcards.fill("__hue__", Random(0), image=0, in_order=False) == "hue"
+    assert "hue.txt, line 2" in wildcards.warnings[0]

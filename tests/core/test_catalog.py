@@ -1,0 +1,69 @@
+"""Which model files exist, and where."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from fooocus_core.catalog import Catalog, ModelKind
+from fooocus_core.config import Folders, load_config
+from fooocus_core.errors import ModelNotFoundError
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    names = ["a/b.safetensors", "a/c.txt", "a/sub/D.ckpt", "a/x.part", "b/b.safetensors", "b/e.pth"]
+    for name in [*names, "secret.safetensors"]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    environ = {"path_checkpoints": "['a', 'b']", "path_inpaint": "a"}
+    return Catalog(load_config(root=tmp_path, environ=environ).folders)
+
+
+def test_every_kind_has_folders() -> None:
+    assert {kind.value for kind in ModelKind} <= {field.name for field in fields(Folders)}
+
+
+def test_names_are_listed_folder_after_folder_and_once(catalog: Catalog) -> None:
+    assert catalog.names(ModelKind.CHECKPOINT) == ["sub/D.ckpt", "b.safetensors", "e.pth"]
+
+
+def test_missing_folders_have_no_names(catalog: Catalog) -> None:
+    assert catalog.names(ModelKind.LORA) == []
+
+
+def test_new_files_are_seen(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.names(ModelKind.CHECKPOINT)
+    (tmp_path / "a" / "new.fooocus.patch").touch()
+    assert "new.fooocus.patch" in catalog.names(ModelKind.CHECKPOINT)
+
+
+def test_the_first_folder_with_the_file_counts(catalog: Catalog, tmp_path: Path) -> None:
+    found = catalog.find(ModelKind.CHECKPOINT, "b.safetensors")
+    assert found == tmp_path / "a" / "b.safetensors"
+
+
+def test_companion_files_of_any_kind_are_found(catalog: Catalog, tmp_path: Path) -> None:
+    assert catalog.find(ModelKind.INPAINT, "c.txt") == tmp_path / "a" / "c.txt"
+
+
+@pytest.mark.parametrize(
+    ("name", "matched"), [("sub\\D.ckpt", "sub/D.ckpt"), ("e.pth", "e.pth"), ("D.ckpt", None)]
+)
+def test_names_match_with_either_separator(
+    name: str, matched: str | None, catalog: Catalog
+) -> None:
+    assert catalog.match(ModelKind.CHECKPOINT, name) == matched
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.safetensors", "/etc/passwd", "C:\\x.ckpt", "./b.safetensors", "", "\0"]
+)
+def test_a_name_never_leads_out_of_the_folders(name: str, catalog: Catalog, tmp_path: Path) -> None:
+    assert catalog.match(ModelKind.CHECKPOINT, name) is None
+    with pytest.raises(ModelNotFoundError) as raised:
+        catalog.find(ModelKind.CHECKPOINT, name)
+    assert f"{tmp_path / 'a'}, {tmp_path / 'b'}" in str(raised.value)

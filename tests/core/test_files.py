@@ -1,0 +1,51 @@
+"""Listings and the reading of users' files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fooocus_core.errors import InvalidInputError
+from fooocus_core.files import MAX_TEXT_BYTES, list_files, read_json, read_text
+
+
+def write(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def test_sub_folders_come_before_their_parent_and_names_are_sorted_without_case(
+    tmp_path: Path,
+) -> None:
+    folder = write(tmp_path, "b.txt", "A.txt", "y/2.txt", "X/1.txt", "X/deep/0.txt", "c.md")
+    expected = ["X/deep/0.txt", "X/1.txt", "y/2.txt", "A.txt", "b.txt"]
+    assert list_files(folder, [".txt"]) == expected
+
+
+def test_a_missing_folder_has_no_files(tmp_path: Path) -> None:
+    assert list_files(tmp_path / "nowhere") == []
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    folder = write(tmp_path, "a.txt")
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    assert list_files(folder) == ["a.txt"]
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.txt"
+    with path.open("wb") as file:
+        file.truncate(MAX_TEXT_BYTES + 1)
+    with pytest.raises(InvalidInputError, match=r"large\.txt is larger than 10 MiB"):
+        read_text(path)
+
+
+def test_a_number_without_end_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "number.json"
+    path.write_text("9" * 100_000, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"number\.json"):
+        read_json(path)

@@ -1,0 +1,50 @@
+"""Whole generations equal the recorded ones, through the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fooocus_core.config import DeviceOptions, load_config
+from fooocus_core.engine import Engine, create_engine
+from fooocus_core.events import CancelToken, Event, Progress
+from tests.golden import GOLDEN, load_json
+from tests.golden_jobs import TEXT_TO_IMAGE_JOBS, assert_same_picture, params_of_job
+
+@pytest.fixture(scope="module")
+def engine(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    root = tmp_path_factory.mktemp("root")
+    config = load_config(
+        root=root,
+        models_path=weights,
+        styles_path=GOLDEN / "data",
+        environ={"path_wildcards": str(GOLDEN / "data")},
+    )
+    (root / "outputs").mkdir()
+    return create_engine(config, DeviceOptions())
+
+
+@pytest.mark.parametrize("job", TEXT_TO_IMAGE_JOBS)
+def test_the_engine_makes_the_recorded_pictures(engine: Engine, job: str) -> None:
+    recorded = load_json(f"jobs/{job}/job")
+    events: list[Event] = []
+    images = list(engine.generate(params_of_job(recorded), events.append, CancelToken()))
+    assert len(images) == len(recorded["images"])
+    for index, (made, expected) in enumerate(zip(images, recorded["images"], strict=True)):
+        assert_same_picture(made.image, GOLDEN / "jobs" / job / f"image_{index}.png")
+        assert made.seed == expected["task"]["task_seed"]
+        assert made.record is not None
+        assert made.record.text == expected["embedded"]
+        assert [list(row) for row in made.record.rows] == expected["metadata"]
+    progress = [[e.percent, e.text] for e in events if isinstance(e, Progress)]
+    assert progress == recorded["progress"]
+
+
+def test_the_same_request_gives_the_same_pixels_again(engine: Engine) -> None:
+    params = params_of_job(load_json("jobs/t2i_plain/job"))
+    first, second = (
+        next(iter(engine.generate(params, [].append, CancelToken()))).image for _ in range(2)
+    )
+    assert np.array_equal(first, second)

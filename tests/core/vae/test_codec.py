@@ -1,0 +1,156 @@
+"""Encoding and decoding against the recorded arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from PIL import Image
+
+from fooocus_core.config import DeviceOptions
+from fooocus_core.errors import DeviceMemoryError
+from fooocus_core.loading.checkpoint import load_checkpoint, load_vae
+from fooocus_core.loading.memory import plan_device
+from fooocus_core.vae.codec import decode, draw_posterior, encode, to_image, to_pixels
+from tests.golden import GOLDEN, NETWORK, assert_matches, load_arrays, random_array
+
+CPU = plan_device(None, DeviceOptions())
+RECORDED = load_arrays("components/vae")
+
+
+@pytest.fixture(scope="module")
+def vae(weights: Path) -> AutoencoderKL:
+    return load_checkpoint(weights / "checkpoints" / "tiny_sdxl.safetensors", CPU).vae
+
+
+@pytest.fixture(scope="module")
+def other_vae(weights: Path) -> AutoencoderKL:
+    return load_vae(weights / "vae" / "tiny_vae_b.safetensors", CPU)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def photo() -> torch.Tensor:
+    with Image.open(GOLDEN / "inputs" / "photo_c.png") as picture:
+        return to_pixels(np.asarray(picture.convert("RGB")))
+
+
+@pytest.fixture(scope="module")
+def big_latent() -> torch.Tensor:
+    return torch.from_numpy(random_array(17, (1, 4, 72, 88)) * 6)
+
+
+def assert_same_picture(actual: np.ndarray, expected: np.ndarray) -> None:
+    difference = np.abs(actual.astype(int) - expected.astype(int))
+    assert difference.max() <= 2
+    assert difference.mean() <= 0.1
+
+
+def test_a_decoded_picture_is_the_recorded_one(vae: AutoencoderKL) -> None:
+    picture = decode(vae, torch.from_numpy(RECORDED["lat"]))
+    assert picture.dtype == np.uint8
+    assert_same_picture(picture, RECORDED["dec_u8"])
+
+
+@pytest.mark.parametrize(
+    ("name", "tiled"),
+    [("dec2_u8", False), pytest.param("dec2_tiled_u8", True, marks=pytest.mark.slow)],
+)
+def test_a_big_latent_decodes_whole_and_in_tiles(
+    vae: AutoencoderKL, big_latent: torch.Tensor, name: str, tiled: bool
+) -> None:
+    assert_same_picture(decode(vae, big_latent, tiled=tiled), RECORDED[name])
+
+
+def test_an_encoded_picture_is_the_recorded_latent(
+    vae: AutoencoderKL, generator: torch.Generator
+) -> None:
+    latent = encode(vae, to_pixels(RECORDED["img"]), generator=generator)
+    assert latent.dtype is torch.float32
+    assert_matches(latent, RECORDED["enc"], NETWORK)
+
+
+@pytest.mark.parametrize(("name", "tiled"), [("enc_c", False), ("enc_c_tiled", True)])
+def test_a_big_picture_encodes_whole_and_in_tiles(
+    vae: AutoencoderKL,
+    generator: torch.Generator,
+    photo: torch.Tensor,
+    name: str,
+    tiled: bool,
+) -> None:
+    latent = encode(vae, photo, generator=generator, tiled=tiled)
+    assert_matches(latent, RECORDED[name], NETWORK)
+
+
+def test_a_stand_alone_vae_gives_its_own_results(
+    other_vae: AutoencoderKL, generator: torch.Generator
+) -> None:
+    latent = encode(other_vae, to_pixels(RECORDED["img"]), generator=generator)
+    picture = decode(other_vae, torch.from_numpy(RECORDED["lat"]))
+    assert_matches(latent, RECORDED["enc_vae_b"], NETWORK)
+    assert_same_picture(picture, RECORDED["dec_vae_b_u8"])
+
+
+def test_the_posterior_is_drawn_from_the_given_generator() -> None:
+    recorded = load_arrays("image-ops/vae_posterior")
+    moments = torch.from_numpy(recorded["moments"])
+    generator = torch.Generator().manual_seed(int(recorded["torch_seed"]))
+    for name in ("sample_first", "sample_second"):
+        sample = draw_posterior(moments[:, :4], moments[:, 4:], generator)
+        assert_matches(sample, recorded[name], 1e-6)
+
+
+def test_odd_sides_are_cropped_in_the_middle(
+    vae: AutoencoderKL, generator: torch.Generator
+) -> None:
+    picture = np.zeros((70, 77, 3), np.uint8)
+    picture[3:67, 2:74] = 255
+    whole = encode(vae, to_pixels(picture), generator=generator)
+    inner = encode(vae, to_pixels(picture[3:67, 2:74]), generator=generator)
+    assert whole.shape == (1, 4, 8, 9)
+    assert torch.allclose(whole, inner, atol=1e-4)
+    uncropped = encode(vae, to_pixels(picture), generator=generator, crop=False)
+    assert uncropped.shape == whole.shape
+    assert not torch.allclose(uncropped, inner, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("value", "byte"), [(0.0, 0), (0.999, 254), (1.0, 255), (1.5, 255), (-1.0, 0)]
+)
+def test_bytes_are_truncated_and_clipped(value: float, byte: int) -> None:
+    assert to_image(torch.full((1, 3, 1, 1), value)).tolist() == [[[byte] * 3]]
+
+
+class Full:
+    """A VAE whose device runs out of memory the first few times."""
+
+    device = torch.device("cpu")
+    dtype = torch.float32
+
+    def __init__(self, vae: AutoencoderKL, failures: int) -> None:
+        self._vae = vae
+        self._failures = failures
+
+    def decode(self, latent: torch.Tensor) -> object:
+        self._failures -= 1
+        if self._failures >= 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self._vae.decode(latent)
+
+
+def test_too_little_memory_falls_back_to_tiles(vae: AutoencoderKL) -> None:
+    latent = torch.from_numpy(random_array(3, (1, 4, 6, 20)))
+    full = Full(vae, failures=1)
+    assert np.array_equal(decode(full, latent), decode(vae, latent, tiled=True))  # type: ignore[arg-type]
+
+
+def test_too_little_memory_for_a_tile_is_an_error(vae: AutoencoderKL) -> None:
+    with pytest.raises(DeviceMemoryError, match="in tiles"):
+        decode(Full(vae, failures=2), torch.zeros(1, 4, 8, 8))  # type: ignore[arg-type]

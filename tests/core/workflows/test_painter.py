@@ -1,0 +1,152 @@
+"""Pictures painted by base and refiner through the engine: what the recorded jobs leave open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fooocus_core.choices import RefinerSwap
+from fooocus_core.config import DeviceOptions, load_config
+from fooocus_core.engine import Engine, create_engine
+from fooocus_core.errors import ModelFileError, ModelNotFoundError, RunCancelled
+from fooocus_core.events import CancelToken, Event, Preview
+from fooocus_core.params import (
+    CanvasParams,
+    FreeUParams,
+    GenerationParams,
+    Image,
+    Lora,
+    ModelParams,
+    PromptParams,
+    SamplingParams,
+    Size,
+)
+from fooocus_core.vae.interposer import INTERPOSER_FILE
+from fooocus_core.vae.preview import SD15_FILE, SDXL_FILE
+
+BASE, BASE_B = "tiny_sdxl.safetensors", "tiny_sdxl_b.safetensors"
+XL_REFINER, SD15 = "tiny_refiner.safetensors", "tiny_sd15.safetensors"
+LORA = Lora(name="tiny_lora.safetensors", weight=0.8)
+
+
+@pytest.fixture
+def models(weights: Path, tmp_path: Path) -> Path:
+    """A models root of its own, so that files can be taken away."""
+    root = tmp_path / "models"
+    for file in weights.rglob("*"):
+        if file.parent.name in {"checkpoints", "loras", "vae_approx"}:
+            link = root / file.relative_to(weights)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+    return root
+
+
+@pytest.fixture
+def engine(models: Path, tmp_path: Path) -> Engine:
+    (tmp_path / "outputs").mkdir()
+    config = load_config(root=tmp_path, models_path=models, environ={})
+    return create_engine(config, DeviceOptions())
+
+
+def asked(refiner: str | None, **changes: object) -> GenerationParams:
+    models = ModelParams(base=BASE, refiner=refiner)
+    return GenerationParams(
+        models=replace(models, **changes),
+        prompt=PromptParams(positive="a cat on a roof"),
+        canvas=CanvasParams(size=Size(128, 128), seed=3),
+        sampling=SamplingParams(steps=4, switch_step=2),
+    )
+
+
+def paint(engine: Engine, params: GenerationParams) -> Image:
+    (made,) = engine.generate(params, [].append, CancelToken())
+    return made.image
+
+
+@pytest.mark.parametrize("swap", list(RefinerSwap))
+@pytest.mark.parametrize("refiner", [BASE_B, XL_REFINER])
+def test_a_refiner_changes_the_picture(engine: Engine, refiner: str, swap: RefinerSwap) -> None:
+    alone = paint(engine, asked(None))
+    shared = paint(engine, asked(refiner, refiner_swap=swap))
+    assert shared.shape == alone.shape
+    assert not np.array_equal(shared, alone)
+
+
+def test_the_order_of_jobs_makes_no_difference(engine: Engine) -> None:
+    jobs = [asked(SD15), asked(XL_REFINER), asked(BASE_B, loras=(LORA,)), asked(None)]
+    there = [paint(engine, job) for job in jobs]
+    back = [paint(engine, job) for job in reversed(jobs)]
+    assert all(np.array_equal(a, b) for a, b in zip(there, reversed(back), strict=True))
+
+
+def test_without_a_refiner_separate_runs_of_the_base_go_on_where_they_stopped(
+    engine: Engine,
+) -> None:
+    whole = paint(engine, asked(None)).astype(int)
+    parts = paint(engine, asked(None, refiner_swap=RefinerSwap.SEPARATE)).astype(int)
+    # Only the extrapolation from the step before is lost at the seam.
+    assert 0 < np.abs(whole - parts).mean() < 10
+
+
+def test_freeu_is_off_while_the_refiner_works(engine: Engine) -> None:
+    first_step = replace(asked(BASE_B).sampling, switch_step=1)
+    freeu = FreeUParams(b1=1.4, b2=1.4, s1=0.8, s2=0.8)
+    plain = replace(asked(BASE_B), sampling=first_step)
+    changed = paint(engine, replace(plain, freeu=freeu))
+    assert not np.array_equal(changed, paint(engine, plain))
+    never = replace(plain, models=replace(plain.models, refiner=None))
+    assert not np.array_equal(changed, paint(engine, replace(never, freeu=freeu)))
+    # Nothing stays attached.
+    assert np.array_equal(paint(engine, plain), paint(engine, plain))
+
+
+def test_after_a_vae_swap_previews_are_those_of_sd15(engine: Engine, models: Path) -> None:
+    (models / "vae_approx" / SD15_FILE).unlink()
+    events: list[Event] = []
+    list(engine.generate(asked(SD15), events.append, CancelToken()))
+    assert sum(isinstance(event, Preview) for event in events) == 2
+
+
+def test_before_a_vae_swap_previews_are_those_of_sdxl(engine: Engine, models: Path) -> None:
+    (models / "vae_approx" / SDXL_FILE).unlink()
+    events: list[Event] = []
+    list(engine.generate(asked(SD15), events.append, CancelToken()))
+    assert sum(isinstance(event, Preview) for event in events) == 2
+
+
+def test_a_missing_interposer_fails_the_job_and_not_the_next(engine: Engine, models: Path) -> None:
+    (models / "vae_approx" / INTERPOSER_FILE).unlink()
+    with pytest.raises(ModelNotFoundError, match=INTERPOSER_FILE):
+        paint(engine, asked(SD15))
+    assert paint(engine, asked(XL_REFINER)).shape == (128, 128, 3)
+
+
+@pytest.mark.parametrize("base", [XL_REFINER, SD15])
+def test_a_base_model_of_another_kind_fails_the_job_and_not_the_next(
+    engine: Engine, base: str
+) -> None:
+    message = "^You have selected base model other than SDXL. This is not supported yet.$"
+    with pytest.raises(ModelFileError, match=message):
+        paint(engine, asked(None, base=base))
+    assert paint(engine, asked(None)).shape == (128, 128, 3)
+
+
+@pytest.mark.parametrize("swap", list(RefinerSwap))
+def test_a_run_cancelled_after_the_switch_changes_nothing_for_the_next(
+    engine: Engine, swap: RefinerSwap
+) -> None:
+    job = replace(asked(BASE_B, refiner_swap=swap), freeu=FreeUParams(b1=1.4))
+    expected = paint(engine, job)
+    cancel, previews = CancelToken(), []
+
+    def stop_late(event: Event) -> None:
+        previews.append(isinstance(event, Preview))
+        if sum(previews) == 3:
+            cancel.cancel()
+
+    with pytest.raises(RunCancelled):
+        list(engine.generate(job, stop_late, cancel))
+    assert np.array_equal(paint(engine, job), expected)

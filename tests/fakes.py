@@ -1,0 +1,162 @@
+"""Test doubles: an engine that paints plain pictures by script."""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fooocus_core.choices import MetadataScheme
+from fooocus_core.errors import RunCancelled
+from fooocus_core.events import (
+    CancelToken,
+    EventSink,
+    GeneratedImage,
+    ImageRecord,
+    Preview,
+    Progress,
+    SamplingStep,
+    Warned,
+)
+from fooocus_core.params import GenerationParams
+
+STEPS = 4
+WAIT_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """How one run goes.
+
+    Attributes:
+        gated: Every step waits until the test lets it pass.
+        failure: Raised at the first step of the image of that index.
+        fails_at: That index.
+        warning: Told at the start.
+    """
+
+    gated: bool = False
+    failure: BaseException | None = None
+    fails_at: int = 0
+    warning: str | None = None
+
+
+class Gate:
+    """Lets a test see each step arrive and let it pass."""
+
+    def __init__(self) -> None:
+        self._arrived: queue.Queue[SamplingStep] = queue.Queue()
+        self._passes: queue.Queue[None] = queue.Queue()
+
+    def arrive(self, step: SamplingStep, cancel: CancelToken) -> None:
+        self._arrived.put(step)
+        while not cancel.is_cancelled:
+            try:
+                return self._passes.get(timeout=0.01)
+            except queue.Empty:
+                continue
+        raise RunCancelled
+
+    def wait_for_step(self) -> SamplingStep:
+        """The next step that has arrived and waits to be let through."""
+        return self._arrived.get(timeout=WAIT_S)
+
+    def open(self, steps: int = 1) -> None:
+        """Let so many steps pass."""
+        for _ in range(steps):
+            self._passes.put(None)
+
+
+class FakeEngine:
+    """An engine without models: pictures whose colour tells their seed.
+
+    Attributes:
+        gate: For scripts that are gated.
+        asked: Parameters of every run, in order.
+        freed: How often memory was freed.
+        pace: Called at each step.
+        usual: How runs go of which nothing else was said.
+    """
+
+    def __init__(
+        self, pace: Callable[[], None] = lambda: None, usual: Script | None = None
+    ) -> None:
+        self.gate = Gate()
+        self.asked: list[GenerationParams] = []
+        self.freed = 0
+        self.pace = pace
+        self.usual = usual or Script()
+        self.load_failure: BaseException | None = None
+        self._scripts: deque[Script] = deque()
+
+    def play(self, *scripts: Script) -> None:
+        """Say how the next runs go; later ones go as usual."""
+        self._scripts.extend(scripts)
+
+    def load(self) -> None:
+        if self.load_failure is not None:
+            raise self.load_failure
+
+    def free_memory(self) -> None:
+        self.freed += 1
+
+    def generate(
+        self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
+    ) -> Generator[GeneratedImage]:
+        script = self._scripts.popleft() if self._scripts else self.usual
+        self.asked.append(params)
+        on_event(Progress(percent=1, text="Initializing ..."))
+        if script.warning is not None:
+            on_event(Warned(text=script.warning))
+        for index in range(params.canvas.count):
+            seed = params.canvas.seed + (0 if params.canvas.same_seed else index)
+            if script.failure is not None and index == script.fails_at:
+                raise script.failure
+            picture = paint(seed, params)
+            for step in range(STEPS):
+                cancel.raise_if_cancelled()
+                self._step(step, index, picture, params, on_event)
+                if script.gated:
+                    self.gate.arrive(_place(step, index, params), cancel)
+                self.pace()
+            yield GeneratedImage(image=picture, seed=seed, record=_record(seed, params))
+
+    def _step(
+        self,
+        step: int,
+        index: int,
+        picture: NDArray[np.uint8],
+        params: GenerationParams,
+        on_event: EventSink,
+    ) -> None:
+        place = _place(step, index, params)
+        done = index * STEPS + step + 1
+        text = f"Sampling step {step + 1}/{STEPS}, image {index + 1}/{params.canvas.count} ..."
+        percent = int(6 + 94 * done / (STEPS * params.canvas.count))
+        if params.output.previews:
+            on_event(Preview(image=np.ascontiguousarray(picture[::4, ::4])))
+        on_event(Progress(percent=percent, text=text, sampling=place))
+
+
+def paint(seed: int, params: GenerationParams) -> NDArray[np.uint8]:
+    """A plain picture of the size asked for; its colour depends on the seed."""
+    width, height = params.canvas.size
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:] = [(seed * factor) % 256 for factor in (37, 91, 151)]
+    return picture
+
+
+def _place(step: int, index: int, params: GenerationParams) -> SamplingStep:
+    return SamplingStep(step=step, steps=STEPS, image=index, images=params.canvas.count)
+
+
+def _record(seed: int, params: GenerationParams) -> ImageRecord | None:
+    if params.output.metadata is None:
+        return None
+    text = f'{{"prompt": "{params.prompt.positive}", "seed": "{seed}"}}'
+    scheme = MetadataScheme(params.output.metadata)
+    return ImageRecord(scheme=scheme, text=text, rows=(("Seed", "seed", str(seed)),))

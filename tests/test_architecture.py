@@ -1,0 +1,189 @@
+"""Who may import whom, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Top may import below, never the reverse; names of one row may import each other.
+SERVICE = (
+    ("cli",),
+    ("app",),
+    ("routers",),
+    ("dependencies", "bodies"),
+    ("errors",),
+    ("submit", "security"),
+    ("translate", "respond", "webhooks", "image_log"),
+    ("jobs",),
+    ("storage", "inputs"),
+    ("flags",),
+    ("schemas", "settings", "exceptions"),
+)
+CORE = (
+    ("engine",),
+    ("workflows",),
+    ("metadata",),
+    ("plan",),
+    ("sampling",),
+    ("text", "unet", "vae", "vision"),
+    ("loading",),
+    ("metadata.reading",),
+    ("prompt", "images", "catalog", "downloads", "hashes", "performance", "metadata.embed"),
+    ("config", "config_layers", "config_values", "params"),
+    ("presets",),
+    ("choices", "errors", "events", "files"),
+)
+LIGHT = {
+    f"fooocus_core.{name}"
+    for name in [
+        "choices",
+        "errors",
+        "events",
+        "params",
+        "config",
+        "presets",
+        "catalog",
+        "downloads",
+        "hashes",
+        "performance",
+        "prompt.styles",
+        "metadata.embed",
+        "metadata.reading",
+    ]
+}
+HEAVY = {"torch", "diffusers", "transformers", "accelerate", "safetensors"}
+API_SPELLINGS = re.compile(r"\b(cn_\w+|uov_\w+|adm_scaler_\w+|overwrite_\w+|\w+_checkbox)\b")
+# Configuration keys are spelt as Fooocus spells them, and these are read by the core.
+CONFIGURATION_KEYS = re.compile(r"\bdefault_overwrite_\w+|\boverwrite_switch\b")
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, *, at_top: bool = False) -> Iterator[str]:
+    """Modules that a file imports; ``at_top`` leaves out what is inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if at_top else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in {path}"
+            assert node.module is not None
+            for alias in node.names:
+                inner = ROOT / f"{node.module}.{alias.name}".replace(".", "/")
+                is_module = inner.with_suffix(".py").exists() or inner.is_dir()
+                yield f"{node.module}.{alias.name}" if is_module else node.module
+
+
+def level(module: str, package: str, levels: tuple[tuple[str, ...], ...]) -> int | None:
+    """The row of a module; the longest name that fits counts."""
+    inner = module.removeprefix(f"{package}.")
+    fitting = [
+        (len(name), row)
+        for row, names in enumerate(levels)
+        for name in names
+        if inner == name or inner.startswith(f"{name}.")
+    ]
+    return max(fitting)[1] if fitting else None
+
+
+def name(path: Path) -> str:
+    return name_of(path)
+
+
+@pytest.mark.parametrize("path", modules("fooocusapi"), ids=name)
+def test_service_module_has_its_place_and_imports_downwards(path: Path) -> None:
+    check_direction(path, "fooocusapi", SERVICE)
+
+
+@pytest.mark.parametrize("path", modules("fooocus_core"), ids=name)
+def test_core_module_has_its_place_and_imports_downwards(path: Path) -> None:
+    check_direction(path, "fooocus_core", CORE)
+
+
+def check_direction(path: Path, package: str, levels: tuple[tuple[str, ...], ...]) -> None:
+    module = name_of(path)
+    if module == package:
+        return
+    own = level(module, package, levels)
+    assert own is not None, f"{module} has no place"
+    for imported in imports(path):
+        if imported.startswith(f"{package}."):
+            other = level(imported, package, levels)
+            assert other is not None, f"{imported} has no place"
+            assert other >= own, f"{module} imports {imported}, which is above it"
+
+
+@pytest.mark.parametrize("path", modules("fooocus_core"), ids=name)
+def test_core_knows_nothing_of_the_service(path: Path) -> None:
+    roots = {imported.partition(".")[0] for imported in imports(path)}
+    assert not roots & {"fooocusapi", "fastapi", "starlette", "uvicorn", "pydantic"}
+
+
+@pytest.mark.parametrize("path", modules("fooocus_core"), ids=name)
+def test_core_uses_no_spelling_of_the_api(path: Path) -> None:
+    source = CONFIGURATION_KEYS.sub("", path.read_text(encoding="utf-8"))
+    assert API_SPELLINGS.findall(source) == []
+
+
+@pytest.mark.parametrize("path", modules("fooocusapi"), ids=name)
+def test_service_takes_only_light_modules_of_the_core(path: Path) -> None:
+    taken = {imported for imported in imports(path) if imported.startswith("fooocus_core.")}
+    allowed = LIGHT | ({"fooocus_core.engine"} if path.stem == "cli" else set())
+    assert taken <= allowed
+    assert "fooocus_core.engine" not in set(imports(path, at_top=True))
+
+
+@pytest.mark.parametrize("path", modules("fooocusapi"), ids=name)
+def test_service_imports_no_model_library(path: Path) -> None:
+    assert not {imported.partition(".")[0] for imported in imports(path)} & HEAVY
+
+
+@pytest.mark.parametrize("path", modules("fooocusapi/jobs"), ids=name)
+def test_jobs_know_neither_http_nor_files(path: Path) -> None:
+    taken = set(imports(path))
+    assert not {imported.partition(".")[0] for imported in taken} & {"fastapi", "pydantic"}
+    assert not taken & {"fooocusapi.storage", "fooocusapi.webhooks"}
+
+
+@pytest.mark.parametrize("path", modules("fooocusapi"), ids=name)
+def test_pydantic_stays_in_schemas_and_settings(path: Path) -> None:
+    uses = any(imported.partition(".")[0] == "pydantic" for imported in imports(path))
+    assert not uses or "schemas" in path.parts or path.stem in ("settings", "bodies")
+
+
+def loaded_by(statement: str) -> set[str]:
+    script = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["fooocusapi.app", "fooocusapi.cli"])
+def test_service_starts_without_model_libraries(module: str) -> None:
+    assert not loaded_by(f"import {module}") & HEAVY
+
+
+def test_light_modules_of_the_core_load_no_model_library() -> None:
+    existing = [module for module in sorted(LIGHT) if is_there(module)]
+    assert not loaded_by(f"import {', '.join(existing)}") & HEAVY
+
+
+def is_there(module: str) -> bool:
+    path = ROOT / module.replace(".", "/")
+    return path.with_suffix(".py").exists() or path.is_dir()
