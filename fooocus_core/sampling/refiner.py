@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from fooocus_core.choices import RefinerSwap
 from fooocus_core.loading.checkpoint import CheckpointKind
+from fooocus_core.loading.memory import memory_errors
 from fooocus_core.sampling.noise import SeededNoise
 from fooocus_core.sampling.noise_levels import NoiseModel
 from fooocus_core.sampling.run import Leg, SamplingRun, Turn, make_leg, sample, walk
@@ -109,8 +110,8 @@ def refiner_conditioning(
             normed = functional.layer_norm(
                 base.embeddings[..., :clip_l_width],
                 final_norm.normalized_shape,
-                final_norm.weight.cpu(),
-                final_norm.bias.cpu(),
+                final_norm.weight.to("cpu", torch.float32),
+                final_norm.bias.to("cpu", torch.float32),
                 final_norm.eps,
             )
             return TextConditioning(embeddings=normed, pooled=base.pooled[:, :0])
@@ -194,7 +195,9 @@ class Relay:
         levels = recorder.noise_model.levels
         begin = make_leg(run, levels, last_step=self.switch_step, to_zero=True)
         recorded = replace(self.first, denoiser=recorder)
-        early = self.convert(walk(begin, recorded, latent, noise.start(), noise))
+        early = walk(begin, recorded, latent, noise.start(), noise)
+        with memory_errors("carrying the latent over to the refiner"):
+            early = self.convert(early)
         end = Leg(
             sampler=run.sampler,
             sigmas=swap_sigmas(

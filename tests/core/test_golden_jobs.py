@@ -13,6 +13,7 @@ from fooocus_core.events import CancelToken, Event, Progress
 from tests.golden import GOLDEN, load_json
 from tests.golden_jobs import TEXT_TO_IMAGE_JOBS, assert_same_picture, params_of_job
 
+
 @pytest.fixture(scope="module")
 def engine(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     root = tmp_path_factory.mktemp("root")

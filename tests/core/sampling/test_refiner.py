@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,15 @@ def test_an_sd15_refiner_gets_the_recorded_conditioning(
     assert converted.pooled.shape == (1, 0)
 
 
+def test_the_norm_of_a_rounded_text_encoder_is_applied_in_float32(
+    positive: TextConditioning,
+) -> None:
+    norm = nn.LayerNorm(128)
+    exact = refiner_conditioning(positive, SD15, norm)
+    rounded = refiner_conditioning(positive, SD15, norm.half())
+    assert torch.equal(rounded.embeddings, exact.embeddings)
+
+
 def test_an_sdxl_base_model_refines_with_the_conditioning_as_it_is(
     positive: TextConditioning, final_norm: nn.LayerNorm
 ) -> None:
@@ -161,7 +170,7 @@ class Steps:
 
     seen: list[tuple[int, int]] = field(default_factory=list)
 
-    def __call__(self, step: int, steps: int, denoised: Tensor) -> None:
+    def __call__(self, step: int, steps: int, _denoised: Tensor) -> None:
         self.seen.append((step, steps))
 
 
@@ -237,21 +246,21 @@ def formula_turn(
     *,
     formats: LatentFormat | None = None,
     max_repeats: int = MAX_REPEATS,
-    attached: Callable[[], Any] | None = None,
+    scale: float = 4.0,
+    attached: Callable[[], Any] = nullcontext,
 ) -> Turn:
     denoiser = GuidedDenoiser(
         unet,
         *prompts,
-        guidance=GuidanceParams(),
+        guidance=GuidanceParams(scale=scale),
         size=SizeConditioning(
             width=128, height=128, positive_scale=1.5, negative_scale=0.8, end=0.3
         ),
         noise_model=noise_model(Scheduler.KARRAS),
         max_repeats=max_repeats,
     )
-    turn = {"attached": attached} if attached else {}
     formats = formats or latent_format(Scheduler.KARRAS)
-    return Turn(denoiser=denoiser, format=formats, on_step=Steps(), **turn)
+    return Turn(denoiser=denoiser, format=formats, on_step=Steps(), attached=attached)
 
 
 def relay_of(swap: RefinerSwap, first: Turn, last: Turn, **options: Any) -> Relay:
@@ -382,7 +391,7 @@ def test_changes_come_off_when_a_shared_run_fails(swap: RefinerSwap) -> None:
             attached.clear()
 
     class Broken(Formula):
-        def __call__(self, *args: Tensor, **inputs: Any) -> tuple[Tensor]:
+        def __call__(self, *_args: Tensor, **_inputs: Any) -> tuple[Tensor]:
             raise RuntimeError("broken")
 
     turns = [
@@ -396,7 +405,7 @@ def test_changes_come_off_when_a_shared_run_fails(swap: RefinerSwap) -> None:
 @pytest.mark.parametrize("swap", list(RefinerSwap))
 @pytest.mark.parametrize("sampler", list(Sampler))
 def test_every_sampler_can_be_shared(sampler: Sampler, swap: RefinerSwap) -> None:
-    turns = [formula_turn(Formula(weight), formula_prompts()) for weight in (0.8, 0.3)]
+    turns = [formula_turn(Formula(weight), formula_prompts(), scale=1.0) for weight in (0.8, 0.3)]
     scheduler = Scheduler.SGM_UNIFORM if sampler is Sampler.TCD else Scheduler.KARRAS
     run = SamplingRun(sampler=sampler, scheduler=scheduler, steps=8)
     result = relay_of(swap, *turns).sample(run, torch.zeros(SHAPE), noise_of(run))
