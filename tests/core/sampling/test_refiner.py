@@ -33,9 +33,11 @@ from fooocus_core.sampling.run import (
     SamplingRun,
     Turn,
     latent_format,
+    make_leg,
     sample,
     seeded_noise,
 )
+from fooocus_core.sampling.schedules import swap_sigmas
 from fooocus_core.text.encoder import TextConditioning
 from fooocus_core.unet.size_conditioning import (
     NoSizeConditioning,
@@ -410,3 +412,32 @@ def test_every_sampler_can_be_shared(sampler: Sampler, swap: RefinerSwap) -> Non
     run = SamplingRun(sampler=sampler, scheduler=scheduler, steps=8)
     result = relay_of(swap, *turns).sample(run, torch.zeros(SHAPE), noise_of(run))
     assert bool(result.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("name", "denoise", "part"),
+    [
+        ("xlrefiner_0_joint_sigmas0", 1.0, {}),
+        ("xlrefiner_1_separate_sigmas0", 1.0, {"last_step": 4}),
+        ("xlrefiner_1_separate_sigmas1", 1.0, {"first_step": 4}),
+        ("sdxl_b_0_joint_sigmas0", 1.0, {}),
+        ("sd15_0_joint_sigmas0", 1.0, {"last_step": 4, "to_zero": True}),
+        ("sd15_1_joint_sigmas0", 0.85, {}),
+        ("sd15_2_joint_sigmas0", 0.2, {}),
+    ],
+)
+def test_each_model_walks_the_recorded_levels(
+    name: str, denoise: float, part: dict[str, Any]
+) -> None:
+    run = SamplingRun(
+        sampler=Sampler.DPMPP_2M_SDE_GPU, scheduler=Scheduler.KARRAS, steps=6, denoise=denoise
+    )
+    leg = make_leg(run, noise_model(run.scheduler).levels, **part)
+    np.testing.assert_allclose(leg.sigmas, RECORDED[name], rtol=1e-6)
+
+
+def test_after_a_vae_swap_the_second_model_walks_the_recorded_levels() -> None:
+    sigmas = swap_sigmas(
+        Scheduler.KARRAS, 6, first_step=4, sampler=Sampler.DPMPP_2M_SDE_GPU, is_sd15=True
+    )
+    np.testing.assert_allclose(sigmas, RECORDED["sd15_0_joint_sigmas1"], rtol=1e-6)

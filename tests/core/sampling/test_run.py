@@ -20,10 +20,12 @@ from fooocus_core.sampling.run import (
     SamplingRun,
     Turn,
     latent_format,
+    make_leg,
     noised,
     sample,
     seeded_noise,
 )
+from fooocus_core.sampling.samplers import SAMPLERS
 from fooocus_core.sampling.samplers.base import Denoiser
 from fooocus_core.text.encoder import TextConditioning
 from fooocus_core.unet.size_conditioning import SizeConditioning
@@ -61,40 +63,86 @@ def sizes(width: int, height: int, guidance: GuidanceParams) -> SizeConditioning
     )
 
 
-@pytest.mark.parametrize("case", load_cases("components/samplers"), ids=case_id)
-def test_runs_end_at_the_recorded_latent(
-    case: dict[str, Any],
-    checkpoint: Checkpoint,
-    positive: TextConditioning,
-    negative: TextConditioning,
-) -> None:
-    key, width, height = case["key"], case["width"], case["height"]
-    guidance = GuidanceParams(scale=case["cfg"])
-    run = SamplingRun(
+def run_of(case: dict[str, Any]) -> SamplingRun:
+    return SamplingRun(
         sampler=Sampler(case["sampler"]),
         scheduler=Scheduler(case["scheduler"]),
         steps=case["steps"],
         denoise=case["denoise"],
     )
-    denoiser = GuidedDenoiser(
+
+
+@pytest.fixture
+def denoiser(
+    case: dict[str, Any],
+    checkpoint: Checkpoint,
+    positive: TextConditioning,
+    negative: TextConditioning,
+) -> GuidedDenoiser:
+    guidance = GuidanceParams(scale=case["cfg"])
+    return GuidedDenoiser(
         checkpoint.unet,
         positive,
         negative,
         guidance=guidance,
-        size=sizes(width, height, guidance),
-        noise_model=noise_model(run.scheduler),
+        size=sizes(case["width"], case["height"], guidance),
+        noise_model=noise_model(Scheduler(case["scheduler"])),
     )
-    shape = (1, 4, height // 8, width // 8)
-    latent = torch.tensor(RECORDED.get(f"{key}_init", np.zeros(shape, np.float32)))
-    noise = seeded_noise(run, case["seed"], shape, CPU)
+
+
+@pytest.fixture
+def latent(case: dict[str, Any]) -> Tensor:
+    shape = (1, 4, case["height"] // 8, case["width"] // 8)
+    return torch.tensor(RECORDED.get(f"{case['key']}_init", np.zeros(shape, np.float32)))
+
+
+@pytest.mark.parametrize("case", load_cases("components/samplers"), ids=case_id)
+def test_runs_end_at_the_recorded_latent(
+    case: dict[str, Any], denoiser: GuidedDenoiser, latent: Tensor
+) -> None:
+    key, run = case["key"], run_of(case)
     seen: list[Tensor] = []
     turn = turn_of(run, denoiser, lambda *step: seen.append(step[2]))
-    result = sample(run, turn, latent, noise)
+    result = sample(run, turn, latent, seeded_noise(run, case["seed"], tuple(latent.shape), CPU))
     assert_matches(result, RECORDED[key], LATENT)
     expected = RECORDED.get(f"{key}_x0", np.empty(0))
     if expected.size:
         assert_matches(torch.cat(seen), expected, LATENT)
     assert len(seen) == case.get("callbacks", case["steps"])
+
+
+@pytest.mark.parametrize("case", load_cases("components/samplers"), ids=case_id)
+def test_samplers_are_fed_the_recorded_levels(case: dict[str, Any]) -> None:
+    run = run_of(case)
+    leg = make_leg(run, noise_model(run.scheduler).levels)
+    np.testing.assert_allclose(leg.sigmas, RECORDED[f"{case['key']}_sigmas"], rtol=1e-6)
+
+
+WITH_STATES = [
+    case
+    for case in load_cases("components/samplers")
+    if RECORDED.get(f"{case['key']}_x", np.empty(0)).size
+]
+
+
+@pytest.mark.parametrize("case", WITH_STATES, ids=case_id)
+def test_each_step_starts_from_the_recorded_state(
+    case: dict[str, Any], denoiser: GuidedDenoiser, latent: Tensor
+) -> None:
+    run = run_of(case)
+    levels = denoiser.noise_model.levels
+    sigmas = make_leg(run, levels).sigmas
+    noise = seeded_noise(run, case["seed"], tuple(latent.shape), CPU)
+    scaled = latent_format(run.scheduler).to_sampler(latent)
+    states: list[Tensor] = []
+    SAMPLERS[run.sampler](
+        denoiser,
+        noised(scaled, noise.start(), sigmas[0], levels),
+        sigmas,
+        noise=noise,
+        on_step=lambda info: states.append(info.x.clone()),
+    )
+    assert_matches(torch.cat(states), RECORDED[f"{case['key']}_x"], LATENT)
 
 
 KARRAS = {"sampler": Sampler.DPMPP_2M_SDE_GPU, "scheduler": Scheduler.KARRAS, "steps": 8}

@@ -59,6 +59,14 @@ def test_a_decoded_picture_is_the_recorded_one(vae: AutoencoderKL) -> None:
     assert_same_picture(picture, RECORDED["dec_u8"])
 
 
+def test_the_values_behind_a_decoded_picture_are_the_recorded_ones(vae: AutoencoderKL) -> None:
+    with torch.no_grad():
+        values = (vae.decode(torch.from_numpy(RECORDED["lat"])).sample + 1) / 2
+    picture = values.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    # Recorded in float16, which rounds values below 1 by up to 2^-12.
+    np.testing.assert_allclose(picture, RECORDED["dec"].astype(np.float32), rtol=0, atol=2.6e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "tiled"),
     [("dec2_u8", False), pytest.param("dec2_tiled_u8", True, marks=pytest.mark.slow)],
