@@ -27,5 +27,5 @@ USER fooocus
 VOLUME ["/app/models", "/app/outputs"]
 EXPOSE 8888
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8888/ping', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8888/health', timeout=4)"]
 ENTRYPOINT ["python", "main.py", "--host", "0.0.0.0"]

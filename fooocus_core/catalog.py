@@ -5,10 +5,11 @@ Knows nothing of what is inside them. Every call looks at the disk again.
 
 from __future__ import annotations
 
+import logging
 from enum import StrEnum
 from pathlib import Path
 
-from fooocus_core.config import Folders
+from fooocus_core.config import Defaults, Folders
 from fooocus_core.errors import ModelNotFoundError
 from fooocus_core.files import list_files
 
@@ -49,6 +50,8 @@ EXPANSION_FILES = (
 # Folders a caller chooses from by name; in the others, files of any kind lie side by side.
 _CHOSEN_FROM = (ModelKind.CHECKPOINT, ModelKind.LORA, ModelKind.VAE)
 
+_log = logging.getLogger(__name__)
+
 
 class Catalog:
     """The model files in the configured folders, by kind and name.
@@ -59,6 +62,7 @@ class Catalog:
 
     def __init__(self, folders: Folders) -> None:
         self._folders = folders
+        self._reported: set[str] = set()
 
     def folders(self, kind: ModelKind) -> tuple[Path, ...]:
         """The folders searched for a kind, in order."""
@@ -102,6 +106,22 @@ class Catalog:
         suffixes = MODEL_SUFFIXES if kind in _CHOSEN_FROM else ("",)
         paths: dict[str, Path] = {}
         for folder in self.folders(kind):
-            for name in list_files(folder, suffixes):
+            for name in list_files(folder, suffixes, on_unusable=self._report_once):
                 paths.setdefault(name, folder / name)
         return paths
+
+    def _report_once(self, path: str) -> None:
+        if path not in self._reported:
+            self._reported.add(path)
+            _log.warning("Left out, because its name is not UTF-8: %s", path)
+
+
+def choose_base(catalog: Catalog, defaults: Defaults) -> str | None:
+    """The base model of requests that name none, as the catalog spells it.
+
+    It is the default model, or else the first of ``previous_models`` that exists; ``None`` = there
+    is none of them.
+    """
+    names = (defaults.model, *defaults.previous_models)
+    known = (catalog.match(ModelKind.CHECKPOINT, name) for name in names)
+    return next((name for name in known if name is not None), None)

@@ -95,11 +95,35 @@ class DownloadLists:
 
 
 class Precision(StrEnum):
-    """Number formats a network can be asked to run in."""
+    """Number formats a network's weights can be asked to have; the last two only a UNet or CLIP."""
 
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    FP8_E4M3FN = "fp8-e4m3fn"
+    FP8_E5M2 = "fp8-e5m2"
+
+
+class AttentionKind(StrEnum):
+    """Ways to compute attention; equal but for rounding, the later ones with less memory."""
+
+    PYTORCH = "pytorch"
+    SPLIT = "split"
+    QUAD = "quad"
+
+
+class MemoryMode(StrEnum):
+    """How much device memory networks may take; none of them changes a number.
+
+    ``GPU`` and ``HIGH`` leave every network on the device, ``NORMAL`` only those in use, ``LOW``
+    and ``NO`` bring a UNet's weights there block by block and layer by layer.
+    """
+
+    GPU = "gpu"
+    HIGH = "high-vram"
+    NORMAL = "normal-vram"
+    LOW = "low-vram"
+    NO = "no-vram"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +134,13 @@ class DeviceOptions:
         always_cpu: ``None`` uses a GPU if there is one; else the CPU, with this many threads
             (0 or less: torch's own count).
         all_in_fp32, all_in_fp16: One format for every part that has no option of its own.
+        unet_in, vae_in: Format a network's weights are rounded to and kept in; it computes in the
+            same one, or in a wider one if the device cannot compute well in it.
         clip_in: Format the text encoders' weights are rounded to; they compute in float32.
+        upcasts_attention: Whether chunked attention computes scores in float32 for half formats.
+        is_deterministic: Whether to use only operations that give the same bits every time.
+        memory: Has no meaning without a GPU.
+        offloads: Whether networks not in use leave the device; ``None`` = as ``memory`` says.
     """
 
     always_cpu: int | None = None
@@ -120,6 +150,11 @@ class DeviceOptions:
     vae_in: Precision | None = None
     clip_in: Precision | None = None
     vae_on_cpu: bool = False
+    attention: AttentionKind = AttentionKind.PYTORCH
+    upcasts_attention: bool = True
+    is_deterministic: bool = False
+    memory: MemoryMode = MemoryMode.NORMAL
+    offloads: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +163,7 @@ class CoreConfig:
 
     Attributes:
         preset: Name of the chosen preset.
+        values: Configuration key -> the value in effect, as the other attributes have it.
         sources: Configuration key -> name of the source its value came from.
         warnings: Values that were not usable, one sentence each.
     """
@@ -136,6 +172,7 @@ class CoreConfig:
     folders: Folders
     defaults: Defaults
     downloads: DownloadLists
+    values: Mapping[str, Any]
     sources: Mapping[str, str]
     warnings: tuple[str, ...]
 
@@ -197,17 +234,19 @@ def load_config(
         temp=temp_path.absolute() if temp_path else None,
     )
     values = {name: source.read(name, key) for name, key in VALUE_KEYS.items()}
-    folders = _read_folders(places, source)
+    folders, defaults = _read_folders(places, source), _make_defaults(values)
+    used = {"default_loras": defaults.loras, "default_max_lora_number": defaults.max_loras}
     return CoreConfig(
         preset=preset or DEFAULT_PRESET,
         folders=folders,
-        defaults=_make_defaults(values),
+        defaults=defaults,
         downloads=DownloadLists(
             checkpoints=values["checkpoint_downloads"],
             loras=values["lora_downloads"],
             embeddings=values["embeddings_downloads"],
             vae=values["vae_downloads"],
         ),
+        values={**values, **used, **_folders_by_key(folders)},
         sources=source.sources,
         warnings=(*file_warnings, *source.warnings),
     )
@@ -231,6 +270,17 @@ def _read_folders(places: _Places, source: LayeredValues) -> Folders:
         temp=_read_folder("temp_path", places.temp, default_temp, places.root, source),
         user_styles=None if is_default and not styles.is_dir() else styles,
     )
+
+
+def _folders_by_key(folders: Folders) -> dict[str, Any]:
+    models = {key: getattr(folders, field) for key, (field, _) in MODEL_FOLDER_KEYS.items()}
+    return {
+        **models,
+        "path_wildcards": folders.wildcards,
+        "path_styles": folders.user_styles,
+        "path_outputs": folders.outputs,
+        "temp_path": folders.temp,
+    }
 
 
 def _read_folder(

@@ -7,11 +7,11 @@ from collections.abc import Generator
 
 import torch
 
-from fooocus_core.catalog import Catalog, ModelKind
+from fooocus_core.catalog import Catalog, ModelKind, choose_base
 from fooocus_core.config import CoreConfig, DeviceOptions
 from fooocus_core.events import CancelToken, EventSink, GeneratedImage
-from fooocus_core.hashes import HashCache
-from fooocus_core.loading.memory import pick_device, use_threads
+from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
+from fooocus_core.loading.memory import pick_device, set_up_torch
 from fooocus_core.loading.store import ModelFiles, ModelStore
 from fooocus_core.params import GenerationParams
 from fooocus_core.plan import Library, make_plan
@@ -23,15 +23,13 @@ from fooocus_core.workflows.generate import generate
 from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.resources import Resources
 
-HASH_CACHE_FILE = "hash_cache.txt"
-
 _log = logging.getLogger(__name__)
 
 
 def create_engine(config: CoreConfig, options: DeviceOptions) -> Engine:
     """Make an engine for the device that the options choose; loads no model yet."""
     plan = pick_device(options)
-    use_threads(plan)
+    set_up_torch(plan)
     _log.info("device %s, UNet in %s, VAE in %s", plan.device, plan.unet, plan.vae)
     resources = Resources(
         config=config,
@@ -52,7 +50,7 @@ class Engine:
         self._styles = styles
 
     def load(self) -> None:
-        """Bring the default base model in.
+        """Bring in the base model of requests that name none.
 
         Raises:
             ModelNotFoundError: The file is not in its folders.
@@ -62,7 +60,9 @@ class Engine:
         defaults = self._resources.config.defaults
         catalog = self._resources.catalog
         files = ModelFiles(
-            base=catalog.find(ModelKind.CHECKPOINT, defaults.model),
+            base=catalog.find(
+                ModelKind.CHECKPOINT, choose_base(catalog, defaults) or defaults.model
+            ),
             vae=catalog.find(ModelKind.VAE, defaults.vae) if defaults.vae else None,
         )
         self._resources.models.prepare(files)

@@ -62,11 +62,14 @@ class ImageRecord:
         scheme: Format of ``text``.
         text: The text to embed into the file.
         rows: Ordered (label, key, value) rows for logs.
+        positive, negative: The texts that were encoded, one by one.
     """
 
     scheme: MetadataScheme
     text: str
     rows: tuple[tuple[str, str, Any], ...]
+    positive: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

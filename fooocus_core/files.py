@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,18 @@ DATA_FOLDER = Path(__file__).parent / "data"
 MAX_TEXT_BYTES = 10 * 1024 * 1024
 
 
-def list_files(folder: Path, suffixes: Sequence[str] = ("",)) -> list[str]:
+def list_files(
+    folder: Path,
+    suffixes: Sequence[str] = ("",),
+    *,
+    on_unusable: Callable[[str], None] = lambda _: None,
+) -> list[str]:
     """List the files under a folder, sub-folders before their parent.
 
     Args:
         folder: Where to look; a folder that does not exist has no files.
         suffixes: Lower-case ends of file names that count, e.g. ``.safetensors``.
+        on_unusable: Told the path, in ASCII, of each file left out because it is not UTF-8.
 
     Returns:
         Paths relative to ``folder`` with ``/`` between the parts; names sorted
@@ -37,7 +44,39 @@ def list_files(folder: Path, suffixes: Sequence[str] = ("",)) -> list[str]:
         prefix = "" if relative == "." else f"{relative}/"
         chosen = [name for name in files if name.lower().endswith(tuple(suffixes))]
         groups.append([prefix + name for name in sorted(chosen, key=str.casefold)])
-    return [name for group in reversed(groups) for name in group]
+    names = [name for group in reversed(groups) for name in group]
+    # No answer and no log could hold them: what is not UTF-8 becomes halves of surrogate pairs.
+    unusable = [name for name in names if not _is_utf8(name)]
+    for name in unusable:
+        on_unusable(repr(os.fsencode(folder / name))[2:-1])
+    return [name for name in names if name not in unusable]
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """What has to be equal for the content of a file to be what it was."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+def file_state(path: Path) -> FileState:
+    """The state of a file now, by its path behind all links.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    status = path.stat()
+    return FileState(path=str(path.resolve()), size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 def read_text(path: Path) -> str:

@@ -8,24 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from fooocus_core.errors import ModelNotFoundError
+from fooocus_core.files import FileState, file_state
 
 SHOWN_DIGITS = 10
+HASH_CACHE_FILE = "hash_cache.txt"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _State:
-    """What has to be equal for a remembered hash to hold."""
-
-    path: str
-    size: int
-    mtime_ns: int
 
 
 class HashCache:
@@ -38,7 +30,7 @@ class HashCache:
     def __init__(self, cache_file: Path) -> None:
         """Use a cache file, which is read at the first question and may be missing."""
         self._cache_file = cache_file
-        self._known: dict[_State, str] | None = None
+        self._known: dict[FileState, str] | None = None
         self._lock = Lock()
 
     def short_hash(self, path: Path) -> str:
@@ -51,7 +43,7 @@ class HashCache:
             if self._known is None:
                 self._known = self._read()
             try:
-                state = _state_of(path)
+                state = file_state(path)
                 if state not in self._known:
                     self._known[state] = _hash_content(path)
                     self._append(state, self._known[state])
@@ -59,7 +51,7 @@ class HashCache:
                 raise ModelNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
             return self._known[state][:SHOWN_DIGITS]
 
-    def _read(self) -> dict[_State, str]:
+    def _read(self) -> dict[FileState, str]:
         try:
             lines = self._cache_file.read_bytes().splitlines()
         except OSError:
@@ -68,13 +60,15 @@ class HashCache:
         for line in lines:
             try:
                 entry = json.loads(line)
-                state = _State(path=entry["path"], size=entry["size"], mtime_ns=entry["mtime_ns"])
+                state = FileState(
+                    path=entry["path"], size=entry["size"], mtime_ns=entry["mtime_ns"]
+                )
                 known[state] = str(entry["sha256"])
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
         return known
 
-    def _append(self, state: _State, sha256: str) -> None:
+    def _append(self, state: FileState, sha256: str) -> None:
         entry = {
             "path": state.path,
             "size": state.size,
@@ -86,11 +80,6 @@ class HashCache:
                 file.write(json.dumps(entry) + "\n")
         except OSError as error:
             _log.warning("%s cannot be written: %s", self._cache_file, error.strerror)
-
-
-def _state_of(path: Path) -> _State:
-    status = path.stat()
-    return _State(path=str(path.resolve()), size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 def _hash_content(path: Path) -> str:

@@ -272,9 +272,7 @@ class OutputParams:
     """
 
     metadata: MetadataScheme | None = MetadataScheme.FOOOCUS
-    censor: bool = False
     previews: bool = True
-    intermediate: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

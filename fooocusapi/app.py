@@ -6,39 +6,48 @@ Importing this loads no model library; the engine is made on the worker's thread
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any
 
 from fastapi import Depends, FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.gzip import GZipMiddleware
 
 from fooocus_core.catalog import Catalog
 from fooocus_core.config import CoreConfig
-from fooocus_core.events import GeneratedImage
-from fooocus_core.prompt.styles import load_styles
+from fooocus_core.events import GeneratedImage, Warned
+from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
+from fooocus_core.metadata.reading import RecordReader
+from fooocus_core.prompt.styles import StyleLibrary, load_styles
 from fooocusapi import __version__
 from fooocusapi.bodies import describe_models
+from fooocusapi.cross_origin import Application
 from fooocusapi.dependencies import Services, require_key
 from fooocusapi.errors import add_handlers
+from fooocusapi.image_log import ImageLog
+from fooocusapi.inputs import Inputs
 from fooocusapi.jobs.clock import make_clock
 from fooocusapi.jobs.job import Job, JobView, SavedImage
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.worker import Engine, Worker
 from fooocusapi.respond import Responder
-from fooocusapi.routers import engines, files, generation_v1, jobs, pages
-from fooocusapi.schemas.requests import TextToImageRequest
+from fooocusapi.routers import engines, files, generation_v1, health, jobs, pages, tools
+from fooocusapi.schemas.requests import ReadMetadataRequest, TextToImageRequest
 from fooocusapi.settings import Settings
 from fooocusapi.storage import Storage
 from fooocusapi.submit import Submitter
-from fooocusapi.translate import Translator
+from fooocusapi.translate import Translator, unknown_styles
+from fooocusapi.translate_back import BackTranslator
 from fooocusapi.webhooks import Webhooks
 
-_EXPOSED = ("X-Fooocus-Job-Id", "X-Fooocus-Warning", "X-Fooocus-Error")
-_REQUESTS = (TextToImageRequest,)
+_log = logging.getLogger(__name__)
+
+_REQUESTS = (TextToImageRequest, ReadMetadataRequest)
 _FLUSH_S = 5.0
+_CONTROL_THREADS = 2
 
 
 def create_app(
@@ -55,7 +64,8 @@ def create_app(
         today: The local date, which names the folder of new pictures.
     """
     services = _make_services(settings, core, make_engine, today)
-    app = FastAPI(
+    app = Application(
+        settings,
         title="fooocusapi",
         version=__version__,
         description="Pictures from words, with the interface of Fooocus-API.",
@@ -65,20 +75,12 @@ def create_app(
     )
     app.state.services = services
     keyed = [Depends(require_key)]
-    for module in (generation_v1, jobs, engines, pages):
+    for module in (generation_v1, tools, jobs, engines, pages):
         app.include_router(module.router, dependencies=keyed)
     app.include_router(files.router)
+    app.include_router(health.router)
     add_handlers(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins or ("*",),
-        # Pages of just any origin must not use what a browser remembers of a keyed server.
-        allow_credentials=settings.apikey is None or bool(settings.cors_origins),
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=_EXPOSED,
-    )
     app.openapi = _openapi_with_bodies(app)  # type: ignore[method-assign]
     return app
 
@@ -91,12 +93,22 @@ def _make_services(
 ) -> Services:
     catalog = Catalog(core.folders)
     styles = load_styles(core.folders.user_styles)
+    _log_style_warnings(styles, core)
     storage = Storage(settings.outputs, settings.base_url, today)
+    image_log = ImageLog(storage.root)
 
     def save_image(job: Job, index: int, image: GeneratedImage) -> SavedImage:
         delivery = job.view().delivery
         stem, extension = delivery.name or job.id, delivery.extension
-        folder, name = storage.save(image, stem=stem, index=index, extension=extension)
+        folder, name = storage.save(
+            image,
+            stem=stem,
+            index=index,
+            extension=extension,
+            warn=lambda text: job.record(Warned(text=text)),
+        )
+        if settings.image_log:
+            image_log.add(folder, name, image)
         return SavedImage(date=folder, name=name, seed=image.seed)
 
     def delete_images(view: JobView) -> None:
@@ -126,8 +138,30 @@ def _make_services(
         worker=Worker(queue, make_engine, save_image),
         responder=responder,
         webhooks=webhooks,
+        control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
         submitter=Submitter(queue=queue, translator=translator, responder=responder),
+        inputs=Inputs(
+            storage=storage,
+            own_files=f"{settings.base_url}/files/",
+            allow_private=settings.allow_private_urls,
+        ),
+        back_translator=BackTranslator(
+            reader=RecordReader(
+                catalog=catalog,
+                hashes=HashCache(core.folders.outputs / HASH_CACHE_FILE),
+                styles=styles,
+            ),
+            defaults=core.defaults,
+        ),
     )
+
+
+def _log_style_warnings(styles: StyleLibrary, core: CoreConfig) -> None:
+    for warning in styles.warnings:
+        _log.warning("%s", warning)
+    for name in unknown_styles(core.defaults, styles):
+        close = " or ".join(styles.close_to(name)) or "a name of /v1/engines/styles"
+        _log.warning("configuration: unknown style '%s' left out (wanted: %s)", name, close)
 
 
 @asynccontextmanager
@@ -140,6 +174,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     await asyncio.to_thread(services.worker.stop, services.settings.shutdown_grace_s)
     await asyncio.to_thread(services.webhooks.stop, _FLUSH_S)
+    services.control_threads.shutdown(wait=False)
 
 
 def _openapi_with_bodies(app: FastAPI) -> Callable[[], dict[str, Any]]:

@@ -13,16 +13,19 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from fooocusapi.dependencies import ServicesDep
 from fooocusapi.exceptions import BodyTooLargeError
-from fooocusapi.schemas.forms import form_to_json
+from fooocusapi.schemas.forms import IMAGE_FIELDS, MAX_IMAGE_TEXT, form_to_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _JSON = "application/json"
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_MAX_TEXT = 1024 * 1024
+_MAX_DIGITS = 400
 _REF = "#/components/schemas/{model}"
 
 
@@ -75,8 +78,13 @@ async def _read_object(request: Request) -> Any:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type in _FORMS:
         await _refuse_json_in_form(request, content_type)
-        form = await request.form()
-        return form_to_json(form.multi_items())
+        try:
+            form = await request.form(max_part_size=MAX_IMAGE_TEXT)
+        except HTTPException as error:
+            raise _invalid(f"the form cannot be read: {error.detail}") from error
+        fields = form.multi_items()
+        _check_texts(fields)
+        return form_to_json(fields)
     if content_type in ("", _JSON) or content_type.endswith("+json"):
         return _parse_json(await request.body())
     raise _invalid(f"a body of type {content_type} cannot be read; {_JSON} is wanted, or a form")
@@ -88,11 +96,18 @@ async def _refuse_json_in_form(request: Request, content_type: str) -> None:
         raise _invalid(f"the body looks like JSON; send it with 'content-type: {_JSON}'")
 
 
+def _check_texts(fields: Sequence[tuple[str, Any]]) -> None:
+    """Refuse texts longer than one may be that is no picture."""
+    for name, value in fields:
+        if isinstance(value, str) and len(value) > _MAX_TEXT and name not in IMAGE_FIELDS:
+            raise BodyTooLargeError(f"a field holds more than {_MAX_TEXT} characters")
+
+
 def _parse_json(body: bytes) -> Any:
     if not body:
         raise _invalid("a body is wanted, at least {}", kind="missing")
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        value = json.loads(body, parse_constant=_refuse_constant, parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise _invalid(f"this is not valid JSON: {error}", kind="json_invalid") from error
     if not isinstance(value, dict):
@@ -102,6 +117,11 @@ def _parse_json(body: bytes) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def _whole_number(text: str) -> int | float:
+    # Python refuses to read some thousand digits; what fields allow ends far below either way.
+    return int(text) if len(text) <= _MAX_DIGITS else float(text)
 
 
 def _invalid(message: str, *, kind: str = "value_error") -> RequestValidationError:
@@ -126,10 +146,7 @@ def describe_models(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
 
 def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The same object as form fields: lists and objects become texts that hold JSON."""
-    fields = {
-        name: _form_field(field) if _is_structured(field) else field
-        for name, field in schema["properties"].items()
-    }
+    fields = {name: _form_field(field) for name, field in schema["properties"].items()}
     return {**schema, "properties": fields}
 
 
@@ -142,6 +159,10 @@ def _is_structured(field: dict[str, Any]) -> bool:
 
 
 def _form_field(field: dict[str, Any]) -> dict[str, Any]:
+    if "contentMediaType" in field:
+        return {**field, "format": "binary"}
+    if not _is_structured(field):
+        return field
     note = field.get("description", "")
     return {
         "type": "string",

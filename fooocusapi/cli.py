@@ -8,18 +8,30 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import FrameType
+from typing import NoReturn, TypeVar
 
 import uvicorn
 from fastapi import FastAPI
 
-from fooocus_core.config import CoreConfig, DeviceOptions, Precision, load_config
+from fooocus_core.config import (
+    AttentionKind,
+    CoreConfig,
+    DeviceOptions,
+    MemoryMode,
+    Precision,
+    load_config,
+)
 from fooocus_core.errors import FooocusError
 from fooocusapi.app import create_app
+from fooocusapi.commands import config_lines
 from fooocusapi.dependencies import Services
 from fooocusapi.flags import Effect, FlagValues, read_flags
 from fooocusapi.jobs.worker import Engine
+from fooocusapi.log_format import LineFormatter
 from fooocusapi.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -27,6 +39,7 @@ _log = logging.getLogger(__name__)
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 _USAGE_ERROR = 2
 _SHORT_KEY = 16
+Choice = TypeVar("Choice", bound=StrEnum)
 EngineMaker = Callable[[CoreConfig, DeviceOptions], Engine]
 
 
@@ -61,20 +74,41 @@ class Server(uvicorn.Server):
         draining = self._loop.run_in_executor(None, self._services.worker.stop, grace_s)
         await super().shutdown(sockets)
         await draining
+        if self.force_exit:
+            # Left out then by the server library, but what has ended is still to be told.
+            await self.lifespan.shutdown()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve by the flags given; ends the process with status 2 if the start is refused."""
-    flags = read_flags(sys.argv[1:] if arguments is None else arguments, os.environ)
-    run(flags, os.environ, _make_engine)
+    """Serve by the flags given, or do what the command in front of them says.
+
+    Ends the process with status 2 if that is refused.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    is_config = given[:1] == ["config"]
+    flags = read_flags(given[1:] if is_config else given, os.environ)
+    if is_config:
+        show_config(flags, os.environ)
+    else:
+        run(flags, os.environ, _make_engine)
+
+
+def show_config(flags: FlagValues, environ: Mapping[str, str]) -> None:
+    """Print every value in effect with its source; what could not be used goes to stderr."""
+    try:
+        core = read_core(flags, environ)
+    except FooocusError as error:
+        _refuse(error)
+    settings = make_settings(flags, core, port=flags["port"])
+    for line in config_lines(flags, core, settings):
+        sys.stdout.write(f"{line}\n")
+    for warning in core.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
 
 
 def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker) -> None:
     """Serve with the given engine until a signal comes."""
-    logging.basicConfig(
-        level=flags["log_level"].upper().replace("TRACE", "DEBUG"),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    _set_up_log(flags["log_level"].upper().replace("TRACE", "DEBUG"))
     # Threads that wait by spinning slow a busy machine down tenfold. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if flags["gpu_device_id"] is not None:
@@ -85,12 +119,25 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
         settings = make_settings(flags, core, port=listener.getsockname()[1])
         _prepare_outputs(settings.outputs)
     except (StartError, FooocusError) as error:
-        sys.stderr.write(f"main.py: error: {error}\n")
-        sys.exit(_USAGE_ERROR)
+        _refuse(error)
     _log_warnings(flags, core, settings)
     options = device_options(flags)
     app = create_app(settings, core, lambda: make_engine(core, options))
     _serve(app, settings, listener)
+
+
+def _set_up_log(level: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+    # Below that level they log the addresses of webhooks and pictures, which may hold secrets.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    sys.stderr.write(f"main.py: error: {error}\n")
+    sys.exit(_USAGE_ERROR)
 
 
 def read_core(flags: FlagValues, environ: Mapping[str, str]) -> CoreConfig:
@@ -122,12 +169,14 @@ def make_settings(flags: FlagValues, core: CoreConfig, *, port: int) -> Settings
         preload=flags["preload_pipeline"],
         queue_size=flags["queue_size"],
         queue_history=flags["queue_history"],
-        apikey=flags["apikey"] or None,
+        apikey=flags["apikey"],
         plain_base64=flags["plain_base64"],
         webhook_url=flags["webhook_url"],
         public_webhooks_only=flags["public_webhooks_only"],
+        allow_private_urls=flags["allow_private_urls"],
         strict=flags["strict"],
         save_metadata=not flags["disable_metadata"],
+        image_log=not flags["disable_image_log"],
         previews=flags["preview_option"] != "none",
         max_body_bytes=flags["max_body_size"],
         shutdown_grace_s=flags["shutdown_grace"],
@@ -136,21 +185,33 @@ def make_settings(flags: FlagValues, core: CoreConfig, *, port: int) -> Settings
 
 
 def device_options(flags: FlagValues) -> DeviceOptions:
-    """What the flags say about device and number formats."""
+    """What the flags say about device, number formats, attention and memory."""
     return DeviceOptions(
         always_cpu=flags["always_cpu"],
-        all_in_fp32=bool(flags["all_in_fp32"]),
-        all_in_fp16=bool(flags["all_in_fp16"]),
-        unet_in=_precision(flags, "unet"),
-        vae_in=_precision(flags, "vae"),
-        clip_in=_precision(flags, "clip"),
+        all_in_fp32=flags["all_in_fp32"],
+        all_in_fp16=flags["all_in_fp16"],
+        unet_in=_chosen(flags, "unet_in_", Precision),
+        vae_in=_chosen(flags, "vae_in_", Precision),
+        clip_in=_chosen(flags, "clip_in_", Precision),
         vae_on_cpu=flags["vae_in_cpu"],
+        attention=_chosen(flags, "attention_", AttentionKind) or AttentionKind.PYTORCH,
+        upcasts_attention=not flags["disable_attention_upcast"],
+        is_deterministic=flags["pytorch_deterministic"],
+        memory=_chosen(flags, "always_", MemoryMode) or MemoryMode.NORMAL,
+        offloads=_offloads(flags),
     )
 
 
-def _precision(flags: FlagValues, part: str) -> Precision | None:
-    chosen = (name for name in Precision if flags.values.get(f"{part}_in_{name}"))
-    return next(chosen, None)
+def _chosen(flags: FlagValues, prefix: str, choices: type[Choice]) -> Choice | None:
+    """The choice whose name, behind the prefix, is a switch that was given."""
+    given = (choice for choice in choices if flags.values.get(prefix + choice.replace("-", "_")))
+    return next(given, None)
+
+
+def _offloads(flags: FlagValues) -> bool | None:
+    if flags["always_offload_from_vram"]:
+        return True
+    return False if flags["disable_offload_from_vram"] else None
 
 
 def _make_engine(core: CoreConfig, options: DeviceOptions) -> Engine:
@@ -185,8 +246,10 @@ def _listen(host: str, port: int) -> socket.socket:
 def _prepare_outputs(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise StartError(f"cannot make the output folder {folder}: {error.strerror}") from error
+        raise StartError(f"cannot write to the output folder {folder}: {error.strerror}") from error
 
 
 def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> None:

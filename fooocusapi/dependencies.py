@@ -6,6 +6,7 @@ callers must not fill it.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from fastapi import Depends, Header, Query, Request
 
 from fooocus_core.catalog import Catalog
 from fooocus_core.prompt.styles import StyleLibrary
+from fooocusapi.inputs import Inputs
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.worker import Worker
 from fooocusapi.respond import Responder
@@ -20,12 +22,18 @@ from fooocusapi.security import check_key
 from fooocusapi.settings import Settings
 from fooocusapi.storage import Storage
 from fooocusapi.submit import Submitter
+from fooocusapi.translate_back import BackTranslator
 from fooocusapi.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts of a running service; one per app."""
+    """The parts of a running service; one per app.
+
+    Attributes:
+        control_threads: For looking after jobs, which must answer although every thread that
+            translates requests and converts pictures is taken.
+    """
 
     settings: Settings
     catalog: Catalog
@@ -35,7 +43,10 @@ class Services:
     worker: Worker
     responder: Responder
     submitter: Submitter
+    inputs: Inputs
+    back_translator: BackTranslator
     webhooks: Webhooks
+    control_threads: Executor
 
 
 async def get_services(request: Request) -> Services:

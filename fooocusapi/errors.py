@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from fooocus_core.errors import (
     DeviceMemoryError,
@@ -74,12 +75,18 @@ def _invalid_field(error: InvalidFieldError) -> Response:
     )
 
 
+def _invalid_input(error: InvalidInputError) -> Response:
+    return _invalid([{"type": "value_error", "loc": ("body",), "msg": str(error)}])
+
+
 _UNFORESEEN = _detail(500, "Internal Server Error")
 
 ANSWERS: Mapping[type[Exception], Answer] = {
     RequestValidationError: _invalid_request,
     InvalidFieldError: _invalid_field,
-    InvalidInputError: _detail(422),
+    InvalidInputError: _invalid_input,
+    # Nobody reads the answer; being in the table keeps the traceback out of the log.
+    ClientDisconnect: _detail(400),
     ForbiddenError: _detail(403, "Forbidden"),
     JobNotFoundError: _body(404, unknown_job().model_dump()),
     HistoryEntryNotFoundError: _body(404, {"message": "Not found", "detail": "Not found"}),

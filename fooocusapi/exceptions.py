@@ -55,7 +55,7 @@ class StoredFileNotFoundError(ServiceError):
 
 
 class StorageError(ServiceError):
-    """A picture could not be written; nothing is left under its name."""
+    """A picture could not be written, and nothing is left under its name; or not be removed."""
 
 
 class ModelMissingError(ServiceError):

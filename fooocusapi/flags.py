@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,14 @@ class Effect(Enum):
     LATER = "accepted, no effect in this version"
 
 
+class Source(StrEnum):
+    """Where the value of a flag came from."""
+
+    DEFAULT = "default"
+    ENVIRONMENT = "environment"
+    COMMAND_LINE = "command line"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
     """One flag.
@@ -34,6 +42,7 @@ class Flag:
         read: Text -> value; ``None`` for a switch.
         bare: Value of the flag given without one; ``None`` if a value is needed.
         group: Flags of the same group exclude each other.
+        is_secret: Its value is never shown.
     """
 
     name: str
@@ -44,6 +53,7 @@ class Flag:
     choices: tuple[str, ...] | None = None
     group: str | None = None
     effect: Effect = Effect.EFFECTIVE
+    is_secret: bool = False
 
     @property
     def key(self) -> str:
@@ -75,8 +85,17 @@ def _seconds(text: str) -> float:
 
 
 def _webhook(text: str) -> str:
-    if webhook_target(text) is None:
+    if webhook_target(text, may_hold_password=True) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no http(s) address")
+    return text
+
+
+def _key(text: str) -> str:
+    # A header holds nothing else, so with any other key nobody could be let in.
+    if not (text.isascii() and text.isprintable() and text.strip() == text and text):
+        raise argparse.ArgumentTypeError(
+            "a key has printable ASCII characters, at least one, and no blanks around it"
+        )
     return text
 
 
@@ -95,7 +114,6 @@ def _formats(part: str, *formats: str) -> tuple[Flag, ...]:
             help=f"Number format {name}.",
             group=f"{part}-in",
             default=False,
-            effect=Effect.LATER if name.startswith("fp8") else Effect.EFFECTIVE,
         )
         for name in formats
     )
@@ -105,47 +123,41 @@ _LATER = Effect.LATER
 _NONE = Effect.NONE
 _LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
-SERVICE_FLAGS = (
+_VRAM = {
+    "always-gpu": "Networks stay on the GPU.",
+    "always-high-vram": "The same.",
+    "always-normal-vram": "Only networks in use lie on the GPU (default).",
+    "always-low-vram": "The UNet comes to the GPU block by block.",
+    "always-no-vram": "The UNet comes to the GPU layer by layer.",
+}
+_ATTENTION = {
+    "attention-split": "Attention for a part of the queries at a time.",
+    "attention-quad": "Attention in small parts, with the least memory.",
+    "attention-pytorch": "Torch's own attention (default).",
+}
+
+_SERVING = (
     Flag(name="host", help="Address to listen on (default 127.0.0.1).", read=str),
     Flag(name="listen", help="The same; alone: 0.0.0.0. --host wins.", read=str, bare="0.0.0.0"),
     Flag(name="port", help="Port to listen on.", read=_whole(0, 65535), default=8888),
     Flag(name="base-url", help="Prefix of result addresses (default http://HOST:PORT).", read=str),
     Flag(name="log-level", help="What is logged.", read=str, default="info", choices=_LEVELS),
-    Flag(name="skip-pip", help="Accepted; nothing is ever installed.", effect=_NONE),
-    Flag(name="sync-repo", help="Accepted.", read=str, effect=_NONE),
     Flag(name="preload-pipeline", help="Load models before serving.", default=False),
-    Flag(name="queue-size", help="Most jobs waiting and running.", read=_whole(1), default=100),
-    Flag(
-        name="queue-history",
-        help="Most finished jobs kept, with their files; 0 = no limit.",
-        read=_whole(0),
-        default=0,
-    ),
-    Flag(name="webhook-url", help="Told of every ended job.", read=_webhook),
-    Flag(name="persistent", help="History of earlier runs.", default=False, effect=_LATER),
-    Flag(name="apikey", help="Key wanted in the header X-API-KEY.", read=str),
-    Flag(name="plain-base64", help="No data: prefix in base64 results.", default=False),
-    Flag(name="allow-private-urls", help="Pictures from any address.", effect=_LATER),
-    Flag(name="public-webhooks-only", help="Webhooks to public addresses.", default=False),
-    Flag(name="strict", help="Refuse what is otherwise tolerated with a warning.", default=False),
     Flag(
         name="max-body-size",
         help="Largest request body in bytes.",
         read=_whole(1),
         default=100 * 1024 * 1024,
     ),
-    Flag(name="cancel-on-disconnect", help="Cancel jobs of lost callers.", effect=_LATER),
     Flag(
         name="shutdown-grace",
         help="Seconds the running image may take when the server is stopped.",
         read=_seconds,
         default=30.0,
     ),
-    Flag(name="step-timeout", help="Seconds without sign of life.", read=_seconds, effect=_LATER),
-    Flag(name="max-attempts", help="Attempts after crashes.", read=_whole(1), effect=_LATER),
-    Flag(name="retention-days", help="Days to keep results.", read=_whole(0), effect=_LATER),
-    Flag(name="retention-bytes", help="Bytes of results to keep.", read=_whole(0), effect=_LATER),
-    Flag(name="webhook-secret", help="Signs webhooks.", read=_names, effect=_LATER),
+)
+_ACCESS = (
+    Flag(name="apikey", help="Key wanted in the header X-API-KEY.", read=_key, is_secret=True),
     Flag(name="api-keys-file", help="File of further keys.", read=Path, effect=_LATER),
     Flag(name="rate-limit", help="Requests per minute and key.", read=_whole(0), effect=_LATER),
     Flag(
@@ -153,45 +165,38 @@ SERVICE_FLAGS = (
         help="Origins of pages that may call, comma separated (default any).",
         read=_names,
     ),
-)
-
-_VRAM = ("always-gpu", "always-high-vram", "always-normal-vram", "always-low-vram")
-_ATTENTION = ("attention-split", "attention-quad")
-
-PIPELINE_FLAGS = (
-    Flag(name="models-path", help="Root of all model folders.", read=Path),
-    Flag(name="styles-path", help="Folder of style packs.", read=Path),
-    Flag(name="preset", help="Preset; tiny = the model that ships with this.", read=str),
-    Flag(name="output-path", help="Folder of results.", read=Path),
-    Flag(name="temp-path", help="Folder of temporary files.", read=Path),
-    Flag(name="cache-path", help="Folder of caches.", read=Path, effect=_LATER),
-    Flag(name="disable-metadata", help="Never embed records.", default=False),
-    Flag(name="disable-image-log", help="No log page.", effect=_NONE),
-    Flag(name="gpu-device-id", help="GPU to use.", read=_whole(0)),
-    Flag(name="hf-mirror", help="Where files are fetched from.", read=str, effect=_LATER),
-    Flag(name="disable-preset-download", help="Fetch nothing for presets.", effect=_NONE),
-    Flag(name="always-download-new-model", help="Prefer the new model.", effect=_LATER),
-    *(Flag(name=name, help="Memory mode.", group="vram", effect=_LATER) for name in _VRAM),
-    Flag(name="always-no-vram", help="Memory mode.", group="vram", effect=_LATER),
     Flag(
-        name="always-cpu",
-        help="Use the CPU, with so many threads.",
-        read=_whole(-1),
-        bare=-1,
-        group="vram",
+        name="allow-private-urls",
+        help="Pictures may be fetched from private networks and this host.",
+        default=False,
     ),
-    Flag(name="always-offload-from-vram", help="Memory mode.", effect=_LATER),
-    Flag(name="disable-offload-from-vram", help="Memory mode.", effect=_LATER),
-    *_formats("all", "fp32", "fp16"),
-    *_formats("unet", "bf16", "fp16", "fp8-e4m3fn", "fp8-e5m2"),
-    *_formats("vae", "fp16", "fp32", "bf16"),
-    Flag(name="vae-in-cpu", help="Decode on the CPU.", default=False),
-    *_formats("clip", "fp8-e4m3fn", "fp8-e5m2", "fp16", "fp32"),
-    *(Flag(name=n, help="Attention.", group="attention", effect=_LATER) for n in _ATTENTION),
-    Flag(name="attention-pytorch", help="What is always used.", group="attention", effect=_NONE),
-    Flag(name="disable-attention-upcast", help="Attention.", effect=_LATER),
-    Flag(name="disable-xformers", help="It is never used.", effect=_NONE),
-    Flag(name="pytorch-deterministic", help="Deterministic operations.", effect=_LATER),
+    Flag(name="strict", help="Refuse what is otherwise tolerated with a warning.", default=False),
+)
+_JOBS = (
+    Flag(name="queue-size", help="Most jobs waiting and running.", read=_whole(1), default=100),
+    Flag(
+        name="queue-history",
+        help="Most finished jobs kept, with their files; 0 = no limit.",
+        read=_whole(0),
+        default=0,
+    ),
+    Flag(name="persistent", help="History of earlier runs.", default=False, effect=_LATER),
+    Flag(name="cancel-on-disconnect", help="Cancel jobs of lost callers.", effect=_LATER),
+    Flag(name="step-timeout", help="Seconds without sign of life.", read=_seconds, effect=_LATER),
+    Flag(name="max-attempts", help="Attempts after crashes.", read=_whole(1), effect=_LATER),
+    Flag(name="retention-days", help="Days to keep results.", read=_whole(0), effect=_LATER),
+    Flag(name="retention-bytes", help="Bytes of results to keep.", read=_whole(0), effect=_LATER),
+)
+_WEBHOOKS = (
+    Flag(name="webhook-url", help="Told of every ended job.", read=_webhook, is_secret=True),
+    Flag(name="public-webhooks-only", help="Webhooks to public addresses.", default=False),
+    Flag(name="webhook-secret", help="Signs webhooks.", read=_names, effect=_LATER, is_secret=True),
+)
+_RESULTS = (
+    Flag(name="output-path", help="Folder of results.", read=Path),
+    Flag(name="plain-base64", help="No data: prefix in base64 results.", default=False),
+    Flag(name="disable-metadata", help="Never embed records.", default=False),
+    Flag(name="disable-image-log", help="No page per day of its pictures.", default=False),
     Flag(
         name="preview-option",
         help="none switches previews off; the others are the same.",
@@ -199,6 +204,16 @@ PIPELINE_FLAGS = (
         default="auto",
         choices=("none", "auto", "fast", "taesd"),
     ),
+)
+_FILES = (
+    Flag(name="preset", help="Preset; tiny = the model that ships with this.", read=str),
+    Flag(name="models-path", help="Root of all model folders.", read=Path),
+    Flag(name="styles-path", help="Folder of style packs.", read=Path),
+    Flag(name="temp-path", help="Folder of temporary files.", read=Path),
+    Flag(name="cache-path", help="Folder of caches.", read=Path, effect=_LATER),
+    Flag(name="external-working-path", help="Further root.", read=Path, effect=_LATER),
+    Flag(name="hf-mirror", help="Where files are fetched from.", read=str, effect=_LATER),
+    Flag(name="always-download-new-model", help="Prefer the new model.", effect=_LATER),
     Flag(
         name="rebuild-hash-cache",
         help="Hash all models again.",
@@ -206,8 +221,48 @@ PIPELINE_FLAGS = (
         bare=-1,
         effect=_LATER,
     ),
-    Flag(name="external-working-path", help="Further root.", read=Path, effect=_LATER),
-    *_inert("share", "in-browser", "disable-in-browser"),
+)
+_DEVICE = (
+    Flag(name="gpu-device-id", help="GPU to use.", read=_whole(0)),
+    *(Flag(name=name, help=text, group="vram", default=False) for name, text in _VRAM.items()),
+    Flag(
+        name="always-cpu",
+        help="Use the CPU, with so many threads.",
+        read=_whole(-1),
+        bare=-1,
+        group="vram",
+    ),
+    Flag(
+        name="always-offload-from-vram",
+        help="Networks not in use leave the GPU in every mode.",
+        default=False,
+    ),
+    Flag(
+        name="disable-offload-from-vram",
+        help="Networks not in use stay on the GPU in every mode.",
+        default=False,
+    ),
+    *_formats("all", "fp32", "fp16"),
+    *_formats("unet", "bf16", "fp16", "fp8-e4m3fn", "fp8-e5m2"),
+    *_formats("vae", "fp16", "fp32", "bf16"),
+    Flag(name="vae-in-cpu", help="Decode on the CPU.", default=False),
+    *_formats("clip", "fp8-e4m3fn", "fp8-e5m2", "fp16", "fp32"),
+    *(
+        Flag(name=name, help=text, group="attention", default=False)
+        for name, text in _ATTENTION.items()
+    ),
+    Flag(
+        name="disable-attention-upcast",
+        help="Split and quad attention compute half formats as they are.",
+        default=False,
+    ),
+    Flag(name="pytorch-deterministic", help="Deterministic operations.", default=False),
+)
+_INERT = (
+    *_inert("skip-pip"),
+    Flag(name="sync-repo", help="Accepted.", read=str, effect=_NONE),
+    *_inert("disable-preset-download", "disable-xformers", "share", "in-browser"),
+    *_inert("disable-in-browser"),
     Flag(name="theme", help="Accepted.", read=str, effect=_NONE),
     Flag(name="language", help="Accepted.", read=str, effect=_NONE),
     *_inert("disable-preset-selection", "disable-analytics", "disable-enhance-output-sorting"),
@@ -221,7 +276,19 @@ PIPELINE_FLAGS = (
     *_inert("is-windows-embedded-python", "disable-server-info", "multi-user"),
 )
 
-FLAGS = (*SERVICE_FLAGS, *PIPELINE_FLAGS)
+SECTIONS: Mapping[str, tuple[Flag, ...]] = {
+    "serving": _SERVING,
+    "access": _ACCESS,
+    "jobs": _JOBS,
+    "webhooks": _WEBHOOKS,
+    "results": _RESULTS,
+    "configuration and files": _FILES,
+    "device and number formats": _DEVICE,
+    "of other programs, without effect here": _INERT,
+}
+"""Flags by what they are about, in the order in which the help shows them."""
+
+FLAGS = tuple(flag for flags in SECTIONS.values() for flag in flags)
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -233,10 +300,12 @@ class FlagValues:
     Attributes:
         values: By the flag's key.
         given: Flags that were set by the command line or the environment.
+        sources: By the flag's key.
     """
 
     values: Mapping[str, Any]
     given: tuple[Flag, ...]
+    sources: Mapping[str, Source]
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -249,45 +318,66 @@ def read_flags(arguments: Sequence[str], environ: Mapping[str, str]) -> FlagValu
     line.
     """
     parser = _make_parser()
-    stated = vars(parser.parse_args(arguments))
+    stated = vars(parser.parse_args([_dashed(argument) for argument in arguments]))
     groups = {flag.group for flag in FLAGS if flag.group and flag.key in stated}
+    sources = dict.fromkeys((flag.key for flag in FLAGS), Source.DEFAULT)
+    sources.update(dict.fromkeys(stated, Source.COMMAND_LINE))
     for flag in FLAGS:
         text = environ.get(flag.variable)
         if text is not None and flag.key not in stated and flag.group not in groups:
             _add_from_environment(parser, flag, text, stated)
+            if flag.key in stated:
+                sources[flag.key] = Source.ENVIRONMENT
     return FlagValues(
         values={flag.key: stated.get(flag.key, flag.default) for flag in FLAGS},
         given=tuple(flag for flag in FLAGS if flag.key in stated),
+        sources=sources,
     )
+
+
+def _dashed(argument: str) -> str:
+    """A flag spelt with underscores as it is known; values stay as they are."""
+    if not argument.startswith("--"):
+        return argument
+    name, mark, value = argument.partition("=")
+    return name.replace("_", "-") + mark + value
 
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="main.py",
-        description="Serve the Fooocus pipeline over HTTP.",
-        epilog=f"Every flag can be set as {ENVIRONMENT_PREFIX}<FLAG> in the environment.",
+        usage="main.py [config] [flags]",
+        description=(
+            "Serve the Fooocus pipeline over HTTP. With the command 'config' in front of the "
+            "flags: print every value that would be in effect, and where it came from."
+        ),
+        epilog=(
+            f"Every flag can be set as {ENVIRONMENT_PREFIX}<FLAG> in the environment, and written "
+            "with underscores instead of dashes."
+        ),
         allow_abbrev=False,
     )
-    groups: dict[str, Any] = {}
-    for flag in FLAGS:
-        target: Any = parser
-        if flag.group:
-            if flag.group not in groups:
-                groups[flag.group] = parser.add_mutually_exclusive_group()
-            target = groups[flag.group]
-        _add_argument(target, flag)
+    for title, flags in SECTIONS.items():
+        section = parser.add_argument_group(title)
+        groups: dict[str, Any] = {}
+        for flag in flags:
+            target: Any = section
+            if flag.group:
+                if flag.group not in groups:
+                    groups[flag.group] = section.add_mutually_exclusive_group()
+                target = groups[flag.group]
+            _add_argument(target, flag)
     return parser
 
 
 def _add_argument(target: Any, flag: Flag) -> None:
-    spellings = dict.fromkeys((f"--{flag.name}", f"--{flag.key}"))
     note = "" if flag.effect is Effect.EFFECTIVE else f" ({flag.effect.value})"
     common = {"dest": flag.key, "default": argparse.SUPPRESS, "help": flag.help + note}
     if flag.read is None:
-        target.add_argument(*spellings, action="store_true", **common)
+        target.add_argument(f"--{flag.name}", action="store_true", **common)
         return
     bare = {} if flag.bare is None else {"nargs": "?", "const": flag.bare}
-    target.add_argument(*spellings, type=flag.read, choices=flag.choices, **bare, **common)
+    target.add_argument(f"--{flag.name}", type=flag.read, choices=flag.choices, **bare, **common)
 
 
 def _add_from_environment(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,11 +58,14 @@ class Responder:
 
         Reads pictures from disk where the form needs their bytes.
         """
-        headers = _headers(view)
         if form is AnswerForm.JOB:
-            return _json(self.job_object(view, with_preview=False), headers)
+            job = self.job_object(view, with_preview=False)
+            return _json(job, _headers(view, job.job_result))
         if form is AnswerForm.LIST:
-            return JSONResponse([item.model_dump() for item in self._items(view)], headers=headers)
+            items = self._items(view)
+            content = [item.model_dump() for item in items]
+            return JSONResponse(content, headers=_headers(view, items))
+        headers = _headers(view)
         if view.images:
             return Response(self._png(view.images[0]), media_type="image/png", headers=headers)
         status = 400 if view.reason is FinishReason.USER_CANCEL else 500
@@ -153,14 +157,14 @@ def job_history(
     view: QueueView, *, job_id: str | None, page: int | None, page_size: int | None
 ) -> JobHistory:
     """Unfinished and finished jobs; with a page or its size given, pages with the newest first."""
-    finished = list(view.finished)
+    finished = [job for job in view.finished if job_id in (None, job.id)]
     if page is not None or page_size is not None:
         size = page_size or 20
         start = (page or 0) * size
         finished = finished[::-1][start : start + size]
     return JobHistory(
         queue=[_entry(job) for job in view.unfinished if job_id in (None, job.id)],
-        history=[_entry(job) for job in finished if job_id in (None, job.id)],
+        history=[_entry(job) for job in finished],
     )
 
 
@@ -170,10 +174,26 @@ def header_text(text: str, limit: int) -> str:
     return printable.encode("latin-1", "replace").decode("latin-1")[:limit].strip()
 
 
-def _headers(view: JobView) -> dict[str, str]:
+def warning_header(warnings: Sequence[str]) -> dict[str, str]:
+    """The header that tells a caller what was tolerated; none if nothing was."""
+    if not warnings:
+        return {}
+    return {"X-Fooocus-Warning": header_text("; ".join(warnings), _MAX_WARNING)}
+
+
+def warnings_of(view: JobView, items: Sequence[ResultItem] | None) -> list[str]:
+    """What the caller should know about a job and about the results being sent."""
+    removed = [
+        f"picture {number} was removed from the server, so its base64 is null"
+        for number, item in enumerate(items or (), 1)
+        if view.delivery.base64 and item.url is not None and item.base64 is None
+    ]
+    return [*view.warnings, *removed]
+
+
+def _headers(view: JobView, items: Sequence[ResultItem] | None = None) -> dict[str, str]:
     headers = {"X-Fooocus-Job-Id": view.id}
-    if view.warnings:
-        headers["X-Fooocus-Warning"] = header_text("; ".join(view.warnings), _MAX_WARNING)
+    headers.update(warning_header(warnings_of(view, items)))
     if view.reason is FinishReason.ERROR:
         headers["X-Fooocus-Error"] = header_text(view.error or "unknown", _MAX_ERROR)
     return headers

@@ -18,8 +18,10 @@ class Settings(BaseModel):
         plain_base64: Leave the ``data:`` prefix out of base64 results.
         webhook_url: Told of every ended job whose request names nobody else.
         public_webhooks_only: Requests may name globally routable receivers only.
+        allow_private_urls: Pictures may be fetched from private networks and this host, too.
         strict: Refuse what is otherwise tolerated with a warning.
         save_metadata: Whether records may be embedded into pictures at all.
+        image_log: Whether a page per day shows its pictures.
         previews: Whether pictures of unfinished images are made at all.
         max_body_bytes: Largest request body.
         cors_origins: Origins of pages that may call; empty = any.
@@ -40,8 +42,10 @@ class Settings(BaseModel):
     plain_base64: bool = False
     webhook_url: str | None = None
     public_webhooks_only: bool = False
+    allow_private_urls: bool = False
     strict: bool = False
     save_metadata: bool = True
+    image_log: bool = True
     previews: bool = True
     max_body_bytes: int = Field(default=100 * 1024 * 1024, ge=1)
     cors_origins: tuple[str, ...] = ()

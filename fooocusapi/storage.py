@@ -67,22 +67,32 @@ class Storage:
         outputs: The output folder.
         base_url: Prefix of addresses, without a trailing slash.
         today: The local date, by which folders are named.
+
+    Attributes:
+        root: Holds one folder of pictures per day.
     """
 
     def __init__(self, outputs: Path, base_url: str, today: Callable[[], date]) -> None:
-        self._root = outputs / "files"
+        self.root = outputs / "files"
         self._base_url = base_url
         self._today = today
         self._lock = threading.Lock()
 
     def save(
-        self, image: GeneratedImage, *, stem: str, index: int, extension: SaveExtension
+        self,
+        image: GeneratedImage,
+        *,
+        stem: str,
+        index: int,
+        extension: SaveExtension,
+        warn: Callable[[str], None],
     ) -> tuple[str, str]:
         """Write a picture under a name that no other file has.
 
         Args:
             stem: A name as :func:`clean_name` returns it.
             index: 0-based number of the picture in its job.
+            warn: Told, in a sentence, if the record does not fit into the file.
 
         Returns:
             Date folder and file name.
@@ -90,12 +100,14 @@ class Storage:
         Raises:
             StorageError: It could not be written; no part of it is left.
         """
-        folder = self._root / self._today().isoformat()
-        content = encode_image(image.image, _FORMATS[extension], image.record)
+        folder = self.root / self._today().isoformat()
+        encoded = encode_image(image.image, _FORMATS[extension], image.record)
+        if encoded.record_left_out:
+            warn("The metadata were left out of the picture: a JPEG holds 64 KiB of them at most.")
         temporary = folder / f".{uuid4().hex}.part"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
+            temporary.write_bytes(encoded.content)
             with self._lock:
                 path = _free_path(folder, stem, f"-{index}.{extension}")
                 temporary.rename(path)
@@ -120,8 +132,8 @@ class Storage:
         if media_type is None or not is_plain or not _DATE.fullmatch(folder):
             raise StoredFileNotFoundError("no such file")
         try:
-            path = (self._root / folder / name).resolve()
-            if path.is_relative_to(self._root.resolve()) and path.is_file():
+            path = (self.root / folder / name).resolve()
+            if path.is_relative_to(self.root.resolve()) and path.is_file():
                 return StoredFile(path=path, media_type=media_type)
         except OSError as error:
             raise StoredFileNotFoundError("no such file") from error
@@ -136,9 +148,15 @@ class Storage:
         return self.find(folder, name).path.read_bytes()
 
     def delete(self, folder: str, name: str) -> None:
-        """Remove a stored picture; one that is gone already is no error."""
-        with suppress(StoredFileNotFoundError):
-            self.find(folder, name).path.unlink(missing_ok=True)
+        """Remove a picture that :meth:`save` stored; one that is gone already is no error.
+
+        Raises:
+            StorageError: It cannot be removed.
+        """
+        try:
+            (self.root / folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"the picture could not be removed: {error.strerror}") from error
 
 
 def convert(path: Path, media_type: str) -> bytes:

@@ -49,13 +49,17 @@ class Submitter:
             queued_ms=self.queue.now_ms(),
         )
         try:
-            self.queue.submit(job)
+            self.queue.submit(job, keep=form is not AnswerForm.JOB)
         except QueueFullError:
             return queue_full(kind, form)
-        view = job.view()
-        if form is not AnswerForm.JOB:
+        if form is AnswerForm.JOB:
+            return await asyncio.to_thread(self.responder.result, job.view(), form)
+        try:
             view = await asyncio.wrap_future(job.done)
-        return await asyncio.to_thread(self.responder.result, view, form)
+            return await asyncio.to_thread(self.responder.result, view, form)
+        finally:
+            # Not before: the limit of the history could remove the files that are being read.
+            await asyncio.to_thread(self.queue.release, job)
 
 
 def _answer_form(request: GenerationRequest, *, wants_png: bool) -> AnswerForm:

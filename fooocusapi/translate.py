@@ -1,15 +1,15 @@
 """Request -> what is asked of the pipeline, and warnings about what was tolerated.
 
-The only file that knows both vocabularies, and the only one that tolerates anything.
+Beside ``translate_back.py``, the only file that knows both vocabularies, and the only one that
+tolerates anything.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from fooocus_core.choices import (
     Sampler,
     Scheduler,
 )
-from fooocus_core.config import CoreConfig
+from fooocus_core.config import CoreConfig, Defaults
 from fooocus_core.params import (
     CanvasParams,
     FreeUParams,
@@ -39,7 +39,9 @@ from fooocus_core.params import (
 )
 from fooocus_core.performance import MODES
 from fooocus_core.prompt.styles import StyleLibrary
-from fooocusapi.exceptions import InvalidFieldError, ModelMissingError
+from fooocusapi.exceptions import ModelMissingError
+from fooocusapi.field_names import check_field_names
+from fooocusapi.needed_files import NeededFiles
 from fooocusapi.schemas.parameters import (
     MAX_SEED,
     AdvancedParams,
@@ -49,10 +51,19 @@ from fooocusapi.schemas.parameters import (
 )
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme
 from fooocusapi.settings import Settings
+from fooocusapi.tolerance import Tolerance, close_to, shown
 
 _log = logging.getLogger(__name__)
 
 _NO_MODEL = ("", "None")
+_MAX_HINTS = 5
+_MAX_LOGGED = 2000
+# What may be given where a file is named.
+_ALLOWED_FILES: Mapping[ModelKind, str] = {
+    ModelKind.CHECKPOINT: "the names of /v1/engines/all-models",
+    ModelKind.LORA: "the names of /v1/engines/all-models",
+    ModelKind.VAE: f"the names of files in the folder of VAEs, and '{DEFAULT_VAE}'",
+}
 
 T = TypeVar("T")
 Member = TypeVar("Member", bound=StrEnum)
@@ -84,21 +95,33 @@ class Translator:
 
         Raises:
             InvalidFieldError: Strict, and something would have to be tolerated.
-            ModelMissingError: There is no checkpoint to draw with.
+            ModelMissingError: A file is missing that the picture cannot be drawn without.
         """
-        return _Run(translator=self, request=request).translation(single=single)
+        return _Run(
+            translator=self,
+            request=request,
+            needed=NeededFiles(core=self.core, catalog=self.catalog),
+            tolerance=Tolerance(strict=self.settings.strict),
+        ).translation(single=single)
 
 
-@dataclass(slots=True, kw_only=True)
+def unknown_styles(defaults: Defaults, styles: StyleLibrary) -> list[str]:
+    """Names among the configured styles that no style has."""
+    return [name for name in defaults.styles if styles.match(name) is None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """One translation: collects the warnings."""
+    """One translation."""
 
     translator: Translator
     request: GenerationRequest
-    warnings: list[str] = field(default_factory=list)
+    needed: NeededFiles
+    tolerance: Tolerance
 
     def translation(self, *, single: bool) -> Translation:
         advanced = self.request.advanced_params
+        check_field_names(self.request, self.tolerance)
         self._inpaint_engine(advanced.inpaint_engine)
         self._check_performance_lora()
         self._check_censor(advanced)
@@ -112,9 +135,10 @@ class _Run:
             freeu=_freeu(advanced),
             output=self._output(advanced),
         )
-        for warning in self.warnings:
-            _log.warning("%s", warning)
-        return Translation(params=params, warnings=tuple(self.warnings))
+        warnings = self.tolerance.warnings
+        if warnings:
+            _log.warning("%s", "; ".join(warnings)[:_MAX_LOGGED])
+        return Translation(params=params, warnings=tuple(warnings))
 
     def _prompt(self) -> PromptParams:
         request, defaults = self.request, self.translator.core.defaults
@@ -126,21 +150,38 @@ class _Run:
         )
 
     def _styles(self) -> Iterable[str]:
-        library, chosen = self.translator.styles, []
-        for name in _given(self.request.style_selections, self.translator.core.defaults.styles):
-            if (legal := library.match(name)) is not None:
-                chosen.append(legal)
-            else:
-                hint = _suggestion(library.close_to(name))
-                self._tolerate(("style_selections",), f"unknown style '{name}' left out{hint}")
+        library, asked = self.translator.styles, self.request.style_selections
+        matches = [
+            (name, library.match(name))
+            for name in _given(asked, self.translator.core.defaults.styles)
+        ]
+        chosen = [legal for _, legal in matches if legal is not None]
+        unknown = list(dict.fromkeys(name for name, legal in matches if legal is None))
+        if asked is not None:
+            self._leave_styles_out(unknown)
+        elif unknown:
+            self.tolerance.warn(f"configured styles left out, as they are unknown: {unknown}")
         missing = self.translator.catalog.missing_expansion_files()
         if EXPANSION_STYLE not in chosen or not missing:
             return chosen
-        self.warnings.append(
+        folder = self.translator.catalog.folders(ModelKind.EXPANSION)[0]
+        self.tolerance.warn(
             f"style '{EXPANSION_STYLE}' left out: prompt expansion needs {', '.join(missing)} in "
-            "prompt_expansion/fooocus_expansion of the models folder"
+            f"{folder}"
         )
         return [name for name in chosen if name != EXPANSION_STYLE]
+
+    def _leave_styles_out(self, names: Iterable[str]) -> None:
+        for number, name in enumerate(names):
+            self.tolerance.tolerate(
+                ("style_selections",),
+                name,
+                f"unknown style '{shown(name)}'",
+                instead="left out",
+                allowed="the names of /v1/engines/styles",
+                # Finding names that are spelt alike takes its time.
+                close=self.translator.styles.close_to(shown(name)) if number < _MAX_HINTS else (),
+            )
 
     def _models(self, advanced: AdvancedParams) -> ModelParams:
         request, defaults = self.request, self.translator.core.defaults
@@ -161,32 +202,22 @@ class _Run:
     def _base(self) -> str:
         asked = self.request.base_model_name
         if asked is None or asked in _NO_MODEL:
-            return self._default_base()
+            return self.needed.base()
         known = self.translator.catalog.match(ModelKind.CHECKPOINT, asked)
         if known is not None:
             return known
         if self.translator.settings.strict:
             return asked
-        default = self._default_base()
+        default = self.needed.base()
         self._unknown_file(
             ModelKind.CHECKPOINT, ("base_model_name",), asked, f"'{default}' used instead"
         )
         return default
 
-    def _default_base(self) -> str:
-        defaults, catalog = self.translator.core.defaults, self.translator.catalog
-        for name in (defaults.model, *defaults.previous_models):
-            if (known := catalog.match(ModelKind.CHECKPOINT, name)) is not None:
-                return known
-        raise ModelMissingError(
-            f"the checkpoint '{defaults.model}' is not there: put it into models/checkpoints, "
-            "name one of /v1/engines/all-models as base_model_name, or start with --preset tiny"
-        )
-
     def _refiner(self) -> str | None:
         asked, default = self.request.refiner_model_name, self.translator.core.defaults.refiner
         if asked is None:
-            return default
+            return self._default_file(ModelKind.CHECKPOINT, default)
         if asked in _NO_MODEL:
             return None
         known = self.translator.catalog.match(ModelKind.CHECKPOINT, asked)
@@ -194,7 +225,10 @@ class _Run:
             return known or asked
         used = f"'{default}' used instead" if default else "no refiner used"
         self._unknown_file(ModelKind.CHECKPOINT, ("refiner_model_name",), asked, used)
-        return default
+        return self._default_file(ModelKind.CHECKPOINT, default)
+
+    def _default_file(self, kind: ModelKind, name: str | None) -> str | None:
+        return None if name is None else self.needed.find(kind, name)
 
     def _loras(self) -> Iterable[Lora]:
         defaults = self.translator.core.defaults
@@ -206,24 +240,26 @@ class _Run:
                 if lora.enabled and lora.model_name not in _NO_MODEL
             )
         if len(asked) > defaults.max_loras:
-            text = f"only the first {defaults.max_loras} of {len(asked)} LoRAs are used"
-            self._tolerate(("loras",), text)
+            self.tolerance.tolerate(
+                ("loras",),
+                len(asked),
+                f"too many LoRAs: {len(asked)}",
+                instead=f"only the first {defaults.max_loras} of {len(asked)} are used",
+                allowed=f"at most {defaults.max_loras} that are enabled",
+            )
         for lora in asked[: defaults.max_loras]:
             known = self.translator.catalog.match(ModelKind.LORA, lora.name)
             if known is not None:
                 yield Lora(name=known, weight=lora.weight)
             elif self.request.loras is None:
-                self.warnings.append(f"configured LoRA '{lora.name}' is not there and left out")
+                self.tolerance.warn(f"configured LoRA '{lora.name}' is not there and left out")
             else:
                 self._unknown_file(ModelKind.LORA, ("loras",), lora.name, "left out")
 
     def _check_performance_lora(self) -> None:
         lora = MODES[self._performance()].lora
-        if lora is not None and self.translator.catalog.match(ModelKind.LORA, lora.name) is None:
-            raise ModelMissingError(
-                f"performance '{self._performance()}' needs the file '{lora.name}', which is not "
-                "there: put it into models/loras"
-            )
+        if lora is not None:
+            self.needed.find(ModelKind.LORA, lora.name)
 
     def _check_censor(self, advanced: AdvancedParams) -> None:
         # Refused, because a picture that was to be checked must not come out unchecked.
@@ -239,14 +275,14 @@ class _Run:
     def _vae(self, asked: str | None) -> str | None:
         default = self.translator.core.defaults.vae
         if asked is None:
-            return default
+            return self._default_file(ModelKind.VAE, default)
         if asked in (*_NO_MODEL, DEFAULT_VAE):
             return None
         known = self.translator.catalog.match(ModelKind.VAE, asked)
         if known is None:
             used = f"'{default or DEFAULT_VAE}' used instead"
             self._unknown_file(ModelKind.VAE, ("advanced_params", "vae_name"), asked, used)
-            return default
+            return self._default_file(ModelKind.VAE, default)
         return known
 
     def _canvas(self, advanced: AdvancedParams, *, single: bool) -> CanvasParams:
@@ -295,7 +331,6 @@ class _Run:
         return OutputParams(
             metadata=scheme if request.save_meta and settings.save_metadata else None,
             previews=settings.previews and not advanced.disable_preview,
-            intermediate=not advanced.disable_intermediate_results,
         )
 
     def _inpaint_engine(self, asked: str | None) -> InpaintEngine:
@@ -308,27 +343,38 @@ class _Run:
         try:
             return kind(asked)
         except ValueError:
-            hint = _suggestion(get_close_matches(asked[:100], list(kind)))
-            text = f"unknown {name} '{asked}': '{default}' used instead{hint}"
-            self._tolerate(("advanced_params", name), text)
+            self.tolerance.tolerate(
+                ("advanced_params", name),
+                asked,
+                f"unknown {name} '{shown(asked)}'",
+                instead=f"'{default}' used instead",
+                allowed=", ".join(kind),
+                close=close_to(asked, kind),
+            )
             return default
 
     def _check_webhook(self) -> None:
         url = self.request.webhook_url
         if url not in PLACEHOLDERS and webhook_target(url) is None:
-            self._tolerate(("webhook_url",), "webhook_url is no http(s) address and not told")
+            self.tolerance.tolerate(
+                ("webhook_url",),
+                url,
+                "webhook_url is no address that can be told",
+                instead="nobody is told",
+                allowed="http://... and https://... of at most 8000 characters, without a password",
+            )
 
     def _unknown_file(
         self, kind: ModelKind, location: tuple[str, ...], name: str, used: str
     ) -> None:
-        hint = _suggestion(get_close_matches(name, self.translator.catalog.names(kind)))
-        self._tolerate(location, f"no file '{name}' in {kind}: {used}{hint}")
-
-    def _tolerate(self, location: tuple[str, ...], text: str) -> None:
-        text = " ".join(text.split())
-        if self.translator.settings.strict:
-            raise InvalidFieldError(location, text)
-        self.warnings.append(text)
+        self.tolerance.tolerate(
+            location,
+            name,
+            f"no file '{shown(name)}' in {kind}",
+            instead=used,
+            allowed=_ALLOWED_FILES[kind],
+            close=close_to(name, self.translator.catalog.names(kind)),
+        )
 
 
 def _freeu(advanced: AdvancedParams) -> FreeUParams | None:
@@ -345,7 +391,3 @@ def _given(value: T | None, default: T) -> T:
 
 def _positive(value: int) -> int | None:
     return value if value > 0 else None
-
-
-def _suggestion(close: Sequence[str]) -> str:
-    return f" (did you mean {' or '.join(close)}?)" if close else ""

@@ -5,10 +5,9 @@ One attempt per job. Knows neither the queue nor who asked for the job.
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 import logging
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from fooocusapi.addresses import is_public, may_be_told, pinned_request
 from fooocusapi.jobs.job import JobView, SavedImage
 from fooocusapi.schemas.vocabulary import FinishReason
 
@@ -51,11 +51,18 @@ class Webhooks:
         common_target: Receiver of jobs without one of their own; never restricted.
         public_only: Receivers named by requests must have a globally routable address.
         url_of: Address of a finished picture.
+        timeout_s: How long one attempt may take in all.
     """
 
     def __init__(
-        self, common_target: str | None, *, public_only: bool, url_of: Callable[[SavedImage], str]
+        self,
+        common_target: str | None,
+        *,
+        public_only: bool,
+        url_of: Callable[[SavedImage], str],
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
+        self._timeout_s = timeout_s
         self._common_target = common_target
         self._public_only = public_only
         self._url_of = url_of
@@ -97,51 +104,24 @@ class Webhooks:
         while (message := self._waiting.get()) is not None:
             began = time.monotonic()
             try:
-                status = _send(message)
-            except (OSError, ValueError, httpx.HTTPError) as error:
-                _log.warning("webhook of job %s: %s", message.body["job_id"], error)
+                status = asyncio.run(_send(message, self._timeout_s))
+            except Exception as error:  # noqa: BLE001  (no message may keep the next from its way)
+                reason = str(error) or type(error).__name__
+                _log.warning("webhook of job %s: %s", message.body["job_id"], reason)
             else:
                 passed = time.monotonic() - began
                 _log.info("webhook of job %s: %d, %.1f s", message.body["job_id"], status, passed)
 
 
-def _send(message: Message) -> int:
-    url = httpx.URL(message.target)
-    address = _checked_address(url, public_only=message.is_restricted)
-    # Connecting to the very address that was checked, under the name that was asked for.
-    request = httpx.Request(
-        "POST",
-        url.copy_with(host=address),
-        json=message.body,
-        headers={"Host": url.netloc.decode("ascii").rpartition("@")[2]},
-        extensions={"sni_hostname": url.host},
-    )
-    with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
-        answer = client.send(request, stream=True, follow_redirects=False)
-        answer.close()
+async def _send(message: Message, timeout_s: float) -> int:
+    is_allowed = is_public if message.is_restricted else may_be_told
+    # The limit of httpx counts anew with every byte, so it is not used.
+    async with (
+        asyncio.timeout(timeout_s),
+        httpx.AsyncClient(timeout=None, trust_env=False) as client,
+    ):
+        request = httpx.Request("POST", message.target, json=message.body)
+        request = await asyncio.to_thread(pinned_request, request, is_allowed=is_allowed)
+        answer = await client.send(request, stream=True, follow_redirects=False)
+        await answer.aclose()
     return answer.status_code
-
-
-def _checked_address(url: httpx.URL, *, public_only: bool) -> str:
-    """An address of the receiver.
-
-    Raises:
-        ValueError: One of its addresses must not be told.
-        OSError: It has none.
-    """
-    port = url.port or (443 if url.scheme == "https" else 80)
-    found = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-    addresses = [str(entry[4][0]) for entry in found]
-    for text in addresses:
-        if not _may_be_told(text, public_only=public_only):
-            raise ValueError(f"the address of {url.host} is not one that webhooks may go to")
-    return addresses[0]
-
-
-def _may_be_told(text: str, *, public_only: bool) -> bool:
-    address = ipaddress.ip_address(text)
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
-        return False
-    return address.is_global or not public_only

@@ -1,11 +1,15 @@
-"""Test doubles: an engine that paints plain pictures by script."""
+"""Test doubles: an engine that paints plain pictures by script, and a receiver of webhooks."""
 
 from __future__ import annotations
 
+import json
 import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,3 +164,41 @@ def _record(seed: int, params: GenerationParams) -> ImageRecord | None:
     text = f'{{"prompt": "{params.prompt.positive}", "seed": "{seed}"}}'
     scheme = MetadataScheme(params.output.metadata)
     return ImageRecord(scheme=scheme, text=text, rows=(("Seed", "seed", str(seed)),))
+
+
+class FakeReceiver:
+    """A web server on this host that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.bodies: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.hold = threading.Event()
+        self.hold.set()
+        self.status = 200
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                body = json.loads(self.rfile.read(length))
+                receiver.hold.wait(WAIT_S)
+                receiver.bodies.put({**body, "_type": self.headers["Content-Type"]})
+                self.send_response(receiver.status)
+                self.send_header("Location", "/elsewhere")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Stay quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://localhost:{self.server.server_address[1]}/hook"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def next(self) -> dict[str, Any]:
+        return self.bodies.get(timeout=WAIT_S)
+
+    def close(self) -> None:
+        self.hold.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()

@@ -7,17 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from fooocus_core.config import DeviceOptions
 from fooocus_core.loading.architecture import unet_config
-from fooocus_core.loading.checkpoint import Checkpoint, load_checkpoint
-from fooocus_core.loading.memory import plan_device
+from fooocus_core.loading.checkpoint import Checkpoint, build_checkpoint, build_vae
+from fooocus_core.loading.memory import DevicePlan, plan_device
+from fooocus_core.loading.weight_file import read_weights
 from fooocus_core.text.encoder import TextConditioning
 from tests.golden import load_json
 
 CPU_PLAN = plan_device(None, DeviceOptions())
+
+
+def load_checkpoint(path: Path, plan: DevicePlan, *, vae: Path | None = None) -> Checkpoint:
+    """A checkpoint with its own VAE or that of another file."""
+    return build_checkpoint(read_weights(path), plan, vae=read_weights(vae) if vae else None)
+
+
+def load_vae(path: Path, plan: DevicePlan) -> AutoencoderKL:
+    """A stand-alone VAE."""
+    return build_vae(read_weights(path), plan)
 
 
 def load_small_sdxl(weights: Path) -> Checkpoint:

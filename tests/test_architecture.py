@@ -16,15 +16,15 @@ ROOT = Path(__file__).parents[1]
 # Top may import below, never the reverse; names of one row may import each other.
 SERVICE = (
     ("cli",),
-    ("app",),
+    ("app", "commands", "cross_origin"),
     ("routers",),
     ("dependencies", "bodies"),
     ("errors",),
     ("submit", "security"),
-    ("translate", "respond", "webhooks", "image_log"),
+    ("translate", "translate_back", "respond", "webhooks", "image_log"),
     ("jobs",),
-    ("storage", "inputs"),
-    ("flags",),
+    ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance"),
+    ("flags", "log_format"),
     ("schemas", "settings", "exceptions"),
 )
 CORE = (
@@ -35,7 +35,13 @@ CORE = (
     ("sampling",),
     ("text", "unet", "vae", "vision"),
     ("loading",),
-    ("metadata.reading",),
+    (
+        "metadata.reading",
+        "metadata.record_text",
+        "metadata.record_values",
+        "metadata.style_search",
+        "metadata.a1111_words",
+    ),
     ("prompt", "images", "catalog", "downloads", "hashes", "performance", "metadata.embed"),
     ("config", "config_layers", "config_values", "params"),
     ("presets",),

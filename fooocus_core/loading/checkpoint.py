@@ -21,7 +21,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading import architecture, key_maps
+from fooocus_core.loading.attention import use_attention
+from fooocus_core.loading.leases import stream_weights
 from fooocus_core.loading.memory import DevicePlan, memory_errors
+from fooocus_core.loading.rounding import rounded_weights, widen_during_forward
 from fooocus_core.loading.weight_file import Tensors, WeightFile, read_weights
 
 _UNET = "model.diffusion_model."
@@ -56,7 +59,7 @@ class Prediction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The networks of one checkpoint, in evaluation mode, on their devices.
+    """The networks of one checkpoint, in evaluation mode, where the plan has them wait.
 
     Attributes:
         clip_l: ``None`` for an SDXL refiner.
@@ -92,28 +95,21 @@ class Refiner:
     clip_g: CLIPTextModelWithProjection | None
 
 
-def load_checkpoint(path: Path, plan: DevicePlan, *, vae: Path | None = None) -> Checkpoint:
+def build_checkpoint(
+    file: WeightFile, plan: DevicePlan, *, vae: WeightFile | None = None
+) -> Checkpoint:
     """Load all networks of a checkpoint.
 
     Args:
-        path: A .safetensors or torch file in single-file layout.
+        file: In single-file layout.
         plan: Devices and dtypes.
         vae: A stand-alone VAE to use instead of the checkpoint's own.
 
     Raises:
-        ModelFileError: A file is unreadable, no known checkpoint, or has entries missing or
-            unexpected; the message names the file and the first few entries.
+        ModelFileError: A file is no known checkpoint, or has entries missing or unexpected; the
+            message names the file and the first few entries.
         DeviceMemoryError: The device has not enough memory.
     """
-    return build_checkpoint(
-        read_weights(path), plan, vae=None if vae is None else read_weights(vae)
-    )
-
-
-def build_checkpoint(
-    file: WeightFile, plan: DevicePlan, *, vae: WeightFile | None = None
-) -> Checkpoint:
-    """Build the networks of a checkpoint that has been opened; see :func:`load_checkpoint`."""
     kind = detect_kind(file)
     clip_l, clip_g = _text_prefixes(kind)
     with memory_errors(f"loading {file.path.name}"):
@@ -132,7 +128,7 @@ def load_refiner(path: Path, plan: DevicePlan) -> Refiner:
     """Load what is needed of a checkpoint of any kind to refine with it.
 
     Raises:
-        ModelFileError: As :func:`load_checkpoint`.
+        ModelFileError: The file is unreadable, or as in :func:`build_checkpoint`.
         DeviceMemoryError: The device has not enough memory.
     """
     file = read_weights(path)
@@ -150,18 +146,13 @@ def load_refiner(path: Path, plan: DevicePlan) -> Refiner:
         )
 
 
-def load_vae(path: Path, plan: DevicePlan) -> AutoencoderKL:
+def build_vae(file: WeightFile, plan: DevicePlan) -> AutoencoderKL:
     """Load a stand-alone VAE whose names are a single file's without prefix, or those of diffusers.
 
     Raises:
-        ModelFileError: As :func:`load_checkpoint`.
+        ModelFileError: As in :func:`build_checkpoint`.
         DeviceMemoryError: The device has not enough memory.
     """
-    return build_vae(read_weights(path), plan)
-
-
-def build_vae(file: WeightFile, plan: DevicePlan) -> AutoencoderKL:
-    """Build a stand-alone VAE that has been opened; see :func:`load_vae`."""
     with memory_errors(f"loading {file.path.name}"):
         return _load_vae(file, "", plan)
 
@@ -222,8 +213,16 @@ def _load_unet(file: WeightFile, kind: CheckpointKind, plan: DevicePlan) -> UNet
             unet: UNet2DConditionModel = UNet2DConditionModel(**config)
         converted = key_maps.unet_weights(tensors, unet.config)
         _require_all_used(tensors, converted)
-        state = {name: tensor.to(plan.device, plan.unet) for name, tensor in converted.items()}
-        return _fill(unet, state, plan.device)
+        home = plan.unet_home
+        state = rounded_weights(
+            unet, converted, narrow=plan.unet, wide=plan.unet_compute, device=home
+        )
+        _fill(unet, state, home)
+    use_attention(unet, plan)
+    # In this order, because weights are converted faster where they are computed with.
+    stream_weights(unet, plan)
+    widen_during_forward(unet, plan.unet_compute)
+    return unet
 
 
 def _load_vae(file: WeightFile, prefix: str, plan: DevicePlan) -> AutoencoderKL:
@@ -238,14 +237,18 @@ def _load_vae(file: WeightFile, prefix: str, plan: DevicePlan) -> AutoencoderKL:
             vae: AutoencoderKL = AutoencoderKL(**config)
         converted = key_maps.vae_weights(tensors, vae.config)
         _require_all_used(tensors, converted)
-        state = {name: tensor.to(plan.vae_device, plan.vae) for name, tensor in converted.items()}
-        return _fill(vae, state, plan.vae_device)
+        home = plan.home_of(plan.vae_device)
+        state = rounded_weights(vae, converted, narrow=plan.vae, wide=plan.vae_compute, device=home)
+        _fill(vae, state, home)
+    use_attention(vae, plan)
+    widen_during_forward(vae, plan.vae_compute)
+    return vae
 
 
 def _load_clip_l(file: WeightFile, prefix: str, plan: DevicePlan) -> CLIPTextModel:
     model = _empty_clip_l(file, prefix)
     with _naming(file.path, _CLIP_L_PART):
-        return _fill(model, _rounded(_clip_l_tensors(file, prefix), plan), plan.device)
+        return _fill_text_encoder(model, _clip_l_tensors(file, prefix), plan)
 
 
 def _load_clip_g(file: WeightFile, prefix: str, plan: DevicePlan) -> CLIPTextModelWithProjection:
@@ -254,7 +257,7 @@ def _load_clip_g(file: WeightFile, prefix: str, plan: DevicePlan) -> CLIPTextMod
     with _naming(file.path, _CLIP_G_PART):
         converted = key_maps.clip_g_weights(tensors, model)
         _require_all_used(tensors, converted)
-        return _fill(model, _rounded(converted, plan), plan.device)
+        return _fill_text_encoder(model, converted, plan)
 
 
 def _empty_clip_l(file: WeightFile, prefix: str) -> CLIPTextModel:
@@ -288,14 +291,13 @@ def _norm_groups(file: WeightFile) -> int:
     return int(text)
 
 
-def _rounded(tensors: Tensors, plan: DevicePlan) -> dict[str, Tensor]:
-    state = {}
-    for name, tensor in tensors.items():
-        # The reference keeps the embeddings unrounded and computes the rest in float32 on
-        # rounded weights.
-        stored = tensor if "_embedding." in name else tensor.to(plan.text)
-        state[name] = stored.to(plan.device, torch.float32)
-    return state
+def _fill_text_encoder(model: Module, weights: Tensors, plan: DevicePlan) -> Module:
+    home = plan.home_of(plan.text_device)
+    # The reference computes in float32 on rounded weights.
+    state = rounded_weights(model, weights, narrow=plan.text, wide=torch.float32, device=home)
+    _fill(model, state, home)
+    widen_during_forward(model, torch.float32)
+    return model
 
 
 def _require_all_used(tensors: Tensors, converted: Tensors) -> None:
@@ -303,7 +305,7 @@ def _require_all_used(tensors: Tensors, converted: Tensors) -> None:
         raise ModelFileError(f"Unexpected entries: {_listing(unused)}")
 
 
-def _fill(module: Module, state: Tensors, device: torch.device) -> Module:
+def _fill(module: nn.Module, state: Tensors, device: torch.device) -> None:
     """Give a module built without memory its weights, without copying them."""
     expected = module.state_dict()
     if missing := [name for name in expected if name not in state]:
@@ -317,7 +319,6 @@ def _fill(module: Module, state: Tensors, device: torch.device) -> Module:
             )
     module.load_state_dict(state, strict=True, assign=True)
     module.to(device).eval().requires_grad_(requires_grad=False)
-    return module
 
 
 @contextlib.contextmanager

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from torch import nn
 
+from fooocus_core.errors import ModelFileError
+from fooocus_core.files import FileState
 from fooocus_core.loading.checkpoint import Checkpoint, Refiner
 from fooocus_core.loading.lora import LoraMatch, match_lora, read_lora
 from fooocus_core.loading.memory import DevicePlan, memory_errors
+from fooocus_core.loading.weight_file import weights_state
 from fooocus_core.loading.weight_patches import PatchSet, merged_weights
 
 _log = logging.getLogger(__name__)
@@ -36,11 +39,12 @@ class MergedLoras:
         self._model = model
         self._plan = plan
         self._merged = ExitStack()
-        self._files: tuple[LoraFile, ...] = ()
+        self._asked: tuple[tuple[FileState, float], ...] = ()
         self._warnings: tuple[str, ...] = ()
 
     def merge(self, files: Sequence[LoraFile]) -> tuple[str, ...]:
-        """Merge exactly these files, in their order. An equal list is left as it is.
+        """Merge exactly these files, in their order. An equal list of files that have not
+        changed is left as it is.
 
         Returns:
             What of the files could not be used, one sentence each.
@@ -49,7 +53,12 @@ class MergedLoras:
             ModelFileError: A file cannot be read; no LoRA is merged then.
             DeviceMemoryError: The device has not enough memory; no LoRA is merged then.
         """
-        if tuple(files) == self._files:
+        try:
+            asked = tuple((weights_state(file.path), file.weight) for file in files)
+        except ModelFileError:
+            self.undo()
+            raise
+        if asked == self._asked:
             return self._warnings
         self.undo()
         matches = [(self._match(file), file.weight) for file in files]
@@ -60,16 +69,16 @@ class MergedLoras:
                     PatchSet(source=match.source, patches=getattr(match, part), strength=weight)
                     for match, weight in matches
                 ]
-                rounding = None if part == "unet" else self._plan.text
+                rounding = self._plan.unet if part == "unet" else self._plan.text
                 context = merged_weights(network, sets, device=self._plan.device, rounding=rounding)
                 warnings += merging.enter_context(context)
             self._merged = merging.pop_all()
-        self._files, self._warnings = tuple(files), tuple(warnings)
+        self._asked, self._warnings = asked, tuple(warnings)
         return self._warnings
 
     def undo(self) -> None:
         """Put the original weights back, bit for bit."""
-        self._files, self._warnings = (), ()
+        self._asked, self._warnings = (), ()
         self._merged.close()
 
     def _match(self, file: LoraFile) -> LoraMatch:

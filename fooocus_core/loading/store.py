@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
 from fooocus_core.errors import ModelFileError
+from fooocus_core.files import FileState
 from fooocus_core.loading.checkpoint import (
     Checkpoint,
     CheckpointKind,
@@ -21,13 +25,15 @@ from fooocus_core.loading.checkpoint import (
     detect_kind,
     load_refiner,
 )
+from fooocus_core.loading.leases import CarryTo, carry_to
 from fooocus_core.loading.memory import DevicePlan, free_cached_memory
 from fooocus_core.loading.merged_loras import LoraFile, MergedLoras
-from fooocus_core.loading.weight_file import read_weights
+from fooocus_core.loading.residents import Residents
+from fooocus_core.loading.weight_file import read_weights, weights_state
 
 _log = logging.getLogger(__name__)
 
-Files = tuple[Path | None, ...]
+States = tuple[FileState | None, ...]
 Loaded = TypeVar("Loaded", Checkpoint, Refiner)
 
 
@@ -56,15 +62,18 @@ class Models:
 class ModelStore:
     """Keeps the networks of one base model and one refiner until other files are asked for."""
 
-    def __init__(self, plan: DevicePlan) -> None:
+    def __init__(self, plan: DevicePlan, carry: CarryTo = carry_to) -> None:
+        """Start empty; ``carry`` copies weights to a device."""
         self.plan = plan
+        self._residents = Residents(plan, carry)
         self._refiner: _Slot[Refiner] = _Slot(plan)
         self._base: _Slot[Checkpoint] = _Slot(plan)
 
     def prepare(self, files: ModelFiles) -> Models:
         """Have the models of these files in memory, and no others.
 
-        What is loaded stays for the next call with the same files, LoRAs included. What is no
+        What is loaded stays for the next call with the same files, LoRAs included, unless they have
+        changed. What is no
         longer asked for is freed *before* anything is loaded, so that it does not share the device
         with what replaces it. A model that fails to load leaves nothing in its place.
 
@@ -72,14 +81,15 @@ class ModelStore:
             ModelFileError: A file cannot be used.
             DeviceMemoryError: The device has not enough memory.
         """
-        base, refiner = (files.base, files.vae), (files.refiner,)
+        base, refiner = _states(files.base, files.vae), _states(files.refiner)
+        self._residents.clear()
         self._refiner.free_unless(refiner)
         self._base.free_unless(base)
         # The refiner goes first, as in the reference.
         if files.refiner is not None:
             path = files.refiner
-            self._refiner.fill(refiner, lambda: load_refiner(path, self.plan))
-        loaded = self._base.fill(base, lambda: _load_base(files, self.plan))
+            self._refiner.fill(refiner, path.name, lambda: load_refiner(path, self.plan))
+        loaded = self._base.fill(base, files.base.name, lambda: _load_base(files, self.plan))
         return Models(base=loaded, refiner=self._refiner.loaded)
 
     def merge(self, loras: Sequence[LoraFile]) -> tuple[str, ...]:
@@ -88,12 +98,40 @@ class ModelStore:
         The refiner gets those of them that are for a model of its kind. That others are not is the
         rule, and no warning.
         """
+        self._residents.clear()
         for warning in self._refiner.merge(loras):
             _log.info("Refiner: %s", warning)
         return self._base.merge(loras)
 
+    def bring_text_encoders(self, base: Checkpoint) -> None:
+        """Have the text encoders of a base model where they compute; see :class:`Residents`.
+
+        Raises:
+            DeviceMemoryError: The device has not enough memory.
+        """
+        encoders = [encoder for encoder in (base.clip_l, base.clip_g) if encoder is not None]
+        self._residents.bring(*encoders, device=self.plan.text_device)
+
+    def bring_unet(self, unet: UNet2DConditionModel) -> None:
+        """Have a UNet where it computes; one that is streamed only has all others leave.
+
+        Raises:
+            DeviceMemoryError: The device has not enough memory.
+        """
+        networks = () if self.plan.streaming else (unet,)
+        self._residents.bring(*networks, device=self.plan.device)
+
+    def bring_vae(self, vae: AutoencoderKL) -> None:
+        """Have a VAE where it computes.
+
+        Raises:
+            DeviceMemoryError: The device has not enough memory.
+        """
+        self._residents.bring(vae, device=self.plan.vae_device)
+
     def free(self) -> None:
         """Forget everything loaded and hand its memory back."""
+        self._residents.clear()
         self._refiner.free()
         self._base.free()
 
@@ -105,23 +143,23 @@ class _Slot(Generic[Loaded]):
         self.loaded: Loaded | None = None
         self._plan = plan
         self._loras: MergedLoras | None = None
-        self._files: Files = ()
+        self._states: States = ()
 
-    def fill(self, files: Files, load: Callable[[], Loaded]) -> Loaded:
+    def fill(self, states: States, name: str, load: Callable[[], Loaded]) -> Loaded:
         """The model of these files; loads it if the room is empty."""
         if self.loaded is None:
-            _log.info("Loading %s", ", ".join(file.name for file in files if file))
+            _log.info("Loading %s", name)
             self.loaded = load()
             self._loras = MergedLoras(self.loaded, self._plan)
-            self._files = files
+            self._states = states
         return self.loaded
 
     def merge(self, loras: Sequence[LoraFile]) -> tuple[str, ...]:
         return () if self._loras is None else self._loras.merge(loras)
 
-    def free_unless(self, files: Files) -> None:
+    def free_unless(self, states: States) -> None:
         """Forget the model unless it is that of these files."""
-        if files != self._files:
+        if states != self._states:
             self.free()
 
     def free(self) -> None:
@@ -130,10 +168,14 @@ class _Slot(Generic[Loaded]):
         self._loras.undo()
         self.loaded = None
         self._loras = None
-        self._files = ()
+        self._states = ()
         # Modules hold reference cycles; without collecting, their memory would stay a while.
         gc.collect()
         free_cached_memory()
+
+
+def _states(*files: Path | None) -> States:
+    return tuple(weights_state(file) if file else None for file in files)
 
 
 def _load_base(files: ModelFiles, plan: DevicePlan) -> Checkpoint:

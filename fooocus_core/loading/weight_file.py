@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fooocus_core.errors import ModelFileError
+from fooocus_core.files import FileState, file_state
 
 Tensors = Mapping[str, Tensor]
 
@@ -41,6 +42,18 @@ class WeightFile:
             for name, tensor in self.tensors.items()
             if name.startswith(prefix)
         }
+
+
+def weights_state(path: Path) -> FileState:
+    """What has to be equal for networks read from a weight file to be up to date.
+
+    Raises:
+        ModelFileError: The file is missing.
+    """
+    try:
+        return file_state(path)
+    except OSError as error:
+        raise ModelFileError(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
 def read_weights(path: Path) -> WeightFile:

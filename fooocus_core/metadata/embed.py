@@ -5,7 +5,7 @@ Knows nothing of what a record says, and of no folder.
 
 from __future__ import annotations
 
-import logging
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -23,6 +23,24 @@ from fooocus_core.events import ImageRecord
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 
+# Formats of pictures that are opened at all; the readers of others are never reached.
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "AVIF", "GIF")
+# What the readers of those formats raise about broken pictures.
+PICTURE_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 SOFTWARE = "Fooocus v2.5.5"
 QUALITY = 95
 LONGEST_SIDE: Mapping[str, int] = MappingProxyType(
@@ -34,8 +52,6 @@ MAX_JPEG_EXIF_BYTES = 65_533
 PNG_TEXT, PNG_SCHEME = "parameters", "fooocus_scheme"
 EXIF_SOFTWARE, EXIF_MAKER_NOTE, EXIF_USER_COMMENT = 0x0131, 0x927C, 0x9286
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedText:
@@ -45,15 +61,23 @@ class EmbeddedText:
     scheme: MetadataScheme | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedImage:
+    """The bytes of an image file, and whether its record did not fit into it."""
+
+    content: bytes
+    record_left_out: bool = False
+
+
 def encode_image(
     image: NDArray[np.uint8], image_format: ImageFormat, record: ImageRecord | None
-) -> bytes:
+) -> EncodedImage:
     """Make the bytes of an image file.
 
     JPEG (progressive, optimised) and lossy WebP have quality 95. The record goes into the text
     chunks ``parameters`` and ``fooocus_scheme`` of a PNG, and into the EXIF tags UserComment,
     MakerNote and Software of the others, as UTF-8. A JPEG holds 64 KiB of it at most; a longer
-    record is left out with a warning in the log, so that the picture is not lost.
+    record is left out, so that the picture is not lost.
 
     Args:
         image: (H, W, 3) RGB.
@@ -68,17 +92,18 @@ def encode_image(
         raise InvalidInputError(f"A {image_format} picture may have {limit} pixels a side at most.")
     picture = Image.fromarray(np.ascontiguousarray(image))
     buffer = BytesIO()
+    is_too_long = False
     if image_format == "png":
         picture.save(buffer, "PNG", pnginfo=_png_text(record))
     elif image_format == "jpeg":
         exif = _exif(record)
-        if len(exif) > MAX_JPEG_EXIF_BYTES:
-            _log.warning("A record of %d bytes does not fit into a JPEG; left out.", len(exif))
+        is_too_long = len(exif) > MAX_JPEG_EXIF_BYTES
+        if is_too_long:
             exif = b""
         picture.save(buffer, "JPEG", quality=QUALITY, optimize=True, progressive=True, exif=exif)
     else:
         picture.save(buffer, "WEBP", quality=QUALITY, lossless=False, exif=_exif(record))
-    return buffer.getvalue()
+    return EncodedImage(content=buffer.getvalue(), record_left_out=is_too_long)
 
 
 def read_embedded(data: bytes) -> EmbeddedText | None:
@@ -88,12 +113,12 @@ def read_embedded(data: bytes) -> EmbeddedText | None:
         InvalidInputError: This is no picture that can be opened.
     """
     try:
-        with Image.open(BytesIO(data)) as picture:
+        with Image.open(BytesIO(data), formats=PICTURE_FORMATS) as picture:
             text, scheme = picture.info.get(PNG_TEXT), picture.info.get(PNG_SCHEME)
             if text is None:
                 exif = picture.getexif()
                 text, scheme = exif.get(EXIF_USER_COMMENT), exif.get(EXIF_MAKER_NOTE)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except PICTURE_ERRORS as error:
         raise InvalidInputError(f"This is not a picture that can be read: {error}") from error
     found = _decode(text)
     return EmbeddedText(text=found, scheme=_find_scheme(_decode(scheme))) if found else None
@@ -121,7 +146,8 @@ def _exif(record: ImageRecord | None) -> bytes:
 
 def _encode(text: str) -> bytes:
     # A prompt out of JSON may hold half of a surrogate pair, which no encoding can write.
-    return text.encode("utf-8", errors="replace")
+    # A text chunk of a PNG may hold no NUL, which a wildcard file may bring in.
+    return text.replace("\0", "").encode("utf-8", errors="replace")
 
 
 def _decode(value: object) -> str:

@@ -19,4 +19,10 @@ _FORMATS: Mapping[MetadataScheme, Callable[[RunRecord], str]] = MappingProxyType
 def make_image_record(record: RunRecord) -> ImageRecord:
     """The rows of a record, and its text in the scheme it asks for."""
     text = _FORMATS[record.scheme](record)
-    return ImageRecord(scheme=record.scheme, text=text, rows=make_rows(record))
+    return ImageRecord(
+        scheme=record.scheme,
+        text=text,
+        rows=make_rows(record),
+        positive=record.full_prompt,
+        negative=record.full_negative_prompt,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from unicodedata import category
 
 from fooocus_core.choices import EXPANSION_STYLE, RANDOM_STYLE
 from fooocus_core.params import Lora, PromptParams
@@ -133,9 +134,14 @@ def compose_prompts(
 
 
 def _split_lines(text: str) -> _Lines:
-    cleaned = [clean_line(line) for line in text.splitlines()]
+    cleaned = [clean_line(_without_controls(line)) for line in text.splitlines()]
     main, *extra = [line for line in cleaned if line] or [""]
     return _Lines(main=main, extra=tuple(extra))
+
+
+def _without_controls(line: str) -> str:
+    """A line without control characters other than tabs, which records could not hold."""
+    return "".join(char for char in line if char == "\t" or category(char) != "Cc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

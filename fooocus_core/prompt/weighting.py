@@ -13,7 +13,7 @@ from dataclasses import dataclass
 EMPHASIS = 1.1
 FLOAT32_MAX = 3.4028234e38
 
-_PARENTHESIS = re.compile(r"\\[()]|[()]")
+_MARK = re.compile(r"\\[()]|[():]")
 _ESCAPED = re.compile(r"\\([()])")
 
 
@@ -37,10 +37,17 @@ class _Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Groups:
-    """Where groups open, in ascending order, and where each of them closes, if it does."""
+    """The groups of a text.
+
+    Attributes:
+        openings: Where they open, in ascending order.
+        closings: Where each of them closes, if it does.
+        colons: By where a group closes, its last colon, if no parenthesis follows there.
+    """
 
     openings: list[int]
     closings: dict[int, int]
+    colons: dict[int, int]
 
 
 def parse_weights(text: str) -> list[WeightedText]:
@@ -79,10 +86,13 @@ def parse_weights(text: str) -> list[WeightedText]:
 def _find_groups(text: str) -> _Groups:
     openings: list[int] = []
     closings: dict[int, int] = {}
+    colons: dict[int, int] = {}
+    colon: int | None = None
     unclosed: list[int] = []
     debt = 0  # lone ")" seen so far, less the "(" that they make literal
-    for match in _PARENTHESIS.finditer(text):
-        position = match.start()
+    for match in _MARK.finditer(text):
+        position, previous = match.start(), colon
+        colon = position if match[0] == ":" else None
         if match[0] == "(" and debt:
             debt -= 1
         elif match[0] == "(":
@@ -90,9 +100,11 @@ def _find_groups(text: str) -> _Groups:
             unclosed.append(position)
         elif match[0] == ")" and unclosed:
             closings[unclosed.pop()] = position
+            if previous is not None:
+                colons[position] = previous
         elif match[0] == ")":
             debt += 1
-    return _Groups(openings=openings, closings=closings)
+    return _Groups(openings=openings, closings=closings, colons=colons)
 
 
 def _split(text: str, span: _Span, groups: _Groups) -> Iterator[_Span]:
@@ -108,15 +120,15 @@ def _split(text: str, span: _Span, groups: _Groups) -> Iterator[_Span]:
             return
         closing = groups.closings.get(opening, span.stop)
         if closing < span.stop:
-            yield _open(text, opening + 1, closing, span.weight)
+            colon = groups.colons.get(closing, -1)
+            yield _open(text, opening + 1, closing, colon, span.weight)
         else:
             yield _Span(start=opening, stop=span.stop, weight=span.weight, is_literal=True)
         position = closing + 1
 
 
-def _open(text: str, start: int, stop: int, weight: float) -> _Span:
+def _open(text: str, start: int, stop: int, colon: int, weight: float) -> _Span:
     """The inside of a group without its number, and the weight it gives."""
-    colon = text.rfind(":", start, stop)
     number = _parse_number(text[colon + 1 : stop]) if colon > start else None
     if number is not None:
         return _Span(start=start, stop=colon, weight=number)

@@ -15,6 +15,7 @@ from fooocus_core.files import list_files, read_text
 
 MAX_PASSES = 64
 MAX_CHARACTERS = 1_000_000
+MAX_WORK = 300_000_000  # characters gone through for placeholders that lie inside each other
 
 _PLACEHOLDER = re.compile(r"__([\w-]+)__")
 
@@ -59,23 +60,28 @@ class Wildcards:
         Source:
             Behaviour of lllyasviel/Fooocus, modules/util.py.
         """
+        work = 0
         for _ in range(MAX_PASSES):
             names = _PLACEHOLDER.findall(text)
             if not names:
                 break
-            for name in names:
-                lines = self._read(name)
-                if not lines:
-                    text = text.replace(f"__{name}__", name)
-                    continue
-                line = lines[image % len(lines)] if in_order else rng.choice(lines)
-                text = text.replace(f"__{name}__", line, 1)
-                if len(text) > MAX_CHARACTERS:
-                    raise InvalidInputError(
-                        f"The wildcard {name!r} lets the prompt grow beyond {MAX_CHARACTERS:,} "
-                        "characters; a line may name no file that leads back to its own."
-                    )
+            lines = [self._choose(name, rng, image=image, in_order=in_order) for name in names]
+            if _can_be_joined(names, lines):
+                text = _replace_at_once(text, names, lines)
+                continue
+            for name, line in zip(names, lines, strict=True):
+                text = _replace_one(text, name, line)
+                work += len(text)
+                if len(text) > MAX_CHARACTERS or work > MAX_WORK:
+                    raise _too_much(name)
         return text
+
+    def _choose(self, name: str, rng: Random, *, image: int, in_order: bool) -> str | None:
+        """A line of a file; ``None`` if there is none."""
+        lines = self._read(name)
+        if not lines:
+            return None
+        return lines[image % len(lines)] if in_order else rng.choice(lines)
 
     def _read(self, name: str) -> list[str]:
         """The lines of a file that are not empty; none if it cannot be used."""
@@ -92,3 +98,37 @@ class Wildcards:
             self.warnings.append(f"Wildcard left out: {error}")
             return []
         return [line for line in text.splitlines() if line]
+
+
+def _can_be_joined(names: Sequence[str], lines: Sequence[str | None]) -> bool:
+    """Whether no placeholder of a pass can be found anywhere but at its own place.
+
+    A word character run holds one match, so a placeholder inside another one needs ``__`` in its
+    name, or ``_`` at an end of it; and one inside or across a chosen line needs the same of that.
+    """
+    return not any("__" in f"_{text}_" for text in {*names, *lines} if text)
+
+
+def _replace_at_once(text: str, names: Sequence[str], lines: Sequence[str | None]) -> str:
+    """Do :func:`_replace_one` for all placeholders, in time linear in the text."""
+    pieces, position, length = [], 0, len(text)
+    for match, name, line in zip(_PLACEHOLDER.finditer(text), names, lines, strict=True):
+        new = name if line is None else line
+        length += len(new) - len(match[0])
+        if line is not None and length > MAX_CHARACTERS:
+            raise _too_much(name)
+        pieces += [text[position : match.start()], new]
+        position = match.end()
+    return "".join([*pieces, text[position:]])
+
+
+def _replace_one(text: str, name: str, line: str | None) -> str:
+    placeholder = f"__{name}__"
+    return text.replace(placeholder, name) if line is None else text.replace(placeholder, line, 1)
+
+
+def _too_much(name: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"The wildcard {name!r} lets the prompt grow beyond {MAX_CHARACTERS:,} characters, or it "
+        "lies among too many inside each other; a line may name no file that leads back to its own."
+    )

@@ -6,7 +6,7 @@ Source: behaviour of lllyasviel/Fooocus 2.5.5 (weights, clip skip, sums of poole
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,7 @@ from fooocus_core.text.tokens import (
 
 CLIP_L_PAD_ID = END_ID
 CLIP_G_PAD_ID = 0
+_BATCH_ROWS = 32  # bounds memory and the time until a stop is seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,23 @@ class TextEncoder:
         *,
         tokenizer: Tokenizer,
         inversions: TextualInversions,
+        check: Callable[[], None],
     ) -> None:
+        """Start with no results.
+
+        Args:
+            clip_l, clip_g: The text encoders.
+            tokenizer: Of both.
+            inversions: Embedding files that texts may name.
+            check: Called between texts and between batches of chunks; what it raises ends the
+                encoding.
+        """
         self._clip_l = _Encoder(name="clip_l", model=clip_l, pad_id=CLIP_L_PAD_ID)
         self._clip_g = _Encoder(name="clip_g", model=clip_g.text_model, pad_id=CLIP_G_PAD_ID)
         self._projection: nn.Module = clip_g.text_projection
         self._tokenizer = tokenizer
         self._inversions = inversions
+        self._check = check
         self._results: dict[tuple[str, int], TextConditioning] = {}
 
     def encode(
@@ -117,6 +129,7 @@ class TextEncoder:
         return self._results[key]
 
     def _encode_text(self, text: str, clip_skip: int) -> TextConditioning:
+        self._check()
         chunks_l = self._chunks(text, self._clip_l)
         chunks_g = self._chunks(text, self._clip_g)
         if len(chunks_l) != len(chunks_g):
@@ -124,11 +137,27 @@ class TextEncoder:
                 "An embedding in the prompt has more rows for one text encoder than for the other, "
                 "and the prompt's parts do not match; leave it out or move it to the end."
             )
-        states_l = _run(self._clip_l, chunks_l, clip_skip)
-        states_g = _run(self._clip_g, chunks_g, clip_skip)
+        states_l = self._run(self._clip_l, chunks_l, clip_skip)
+        states_g = self._run(self._clip_g, chunks_g, clip_skip)
         hidden = [_weighted(states_l.hidden, chunks_l), _weighted(states_g.hidden, chunks_g)]
         pooled = self._projection(states_g.last[:1, _pooled_place(chunks_g[0])])
         return TextConditioning(embeddings=torch.cat(hidden, dim=-1).cpu(), pooled=pooled.cpu())
+
+    def _run(self, encoder: _Encoder, chunks: Sequence[Chunk], clip_skip: int) -> _States:
+        """Run chunks, and an empty row behind them if any token is weighted."""
+        rows = list(chunks)
+        if _has_weights(chunks):
+            padding = [Token(id=encoder.pad_id)] * (CHUNK_LENGTH - 2)
+            rows.append([Token(id=START_ID), Token(id=END_ID), *padding])
+        batches = []
+        for first in range(0, len(rows), _BATCH_ROWS):
+            self._check()
+            embedded = _embed(encoder, rows[first : first + _BATCH_ROWS])
+            batches.append(_forward(encoder.model, embedded, clip_skip))
+        return _States(
+            hidden=torch.cat([batch.hidden for batch in batches]),
+            last=torch.cat([batch.last for batch in batches]),
+        )
 
     def _chunks(self, text: str, encoder: _Encoder) -> list[Chunk]:
         chunks = self._tokenizer.chunks(
@@ -173,15 +202,6 @@ def _weighted(hidden: Tensor, chunks: Sequence[Chunk]) -> Tensor:
 
 def _has_weights(chunks: Sequence[Chunk]) -> bool:
     return any(token.weight != 1.0 for chunk in chunks for token in chunk)
-
-
-def _run(encoder: _Encoder, chunks: Sequence[Chunk], clip_skip: int) -> _States:
-    """Run chunks, and an empty row behind them if any token is weighted, in one batch."""
-    rows = list(chunks)
-    if _has_weights(chunks):
-        padding = [Token(id=encoder.pad_id)] * (CHUNK_LENGTH - 2)
-        rows.append([Token(id=START_ID), Token(id=END_ID), *padding])
-    return _forward(encoder.model, _embed(encoder, rows), clip_skip)
 
 
 def _embed(encoder: _Encoder, rows: Sequence[Chunk]) -> Tensor:

@@ -6,7 +6,8 @@ Latents are the VAE's own ("raw"): the sampler's are these times :data:`LATENT_S
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fooocus_core.errors import FooocusError
+from fooocus_core.loading.leases import Lease
 from fooocus_core.loading.memory import free_cached_memory, memory_errors
 from fooocus_core.vae.tiling import decode_passes, encode_passes, mean_of_passes
 
@@ -27,28 +30,42 @@ _DECODE_PASSES = tuple(decode_passes(64, 16))
 _ENCODE_PASSES = tuple(encode_passes(512, 64))
 
 
-def decode(vae: AutoencoderKL, latent: Tensor, *, tiled: bool = False) -> NDArray[np.uint8]:
+def decode(
+    vae: AutoencoderKL, latent: Tensor, *, warn: Callable[[str], None], tiled: bool = False
+) -> NDArray[np.uint8]:
     """Decode a raw latent to a picture.
 
     Order: decode in the VAE's dtype, to float32, ``(v + 1) / 2``, clamp to 0-1, times 255,
-    *truncate*. Falls back to tiles if the device runs out of memory.
+    *truncate*. Falls back to tiles if the device runs out of memory, and to float32 if the
+    decoded values are too large for the VAE's dtype.
 
     Args:
         latent: (1, 4, h, w), already divided by the latent scale.
+        warn: Told, in a sentence, if the picture had to be decoded in float32.
         tiled: Decode in tiles from the start.
 
     Returns:
         uint8 (8 h, 8 w, 3) RGB.
 
     Raises:
+        FooocusError: The latent, or the decoded picture even in float32, has values that are not
+            finite.
         DeviceMemoryError: Not even a tile fits into the device's memory.
     """
+    if not torch.isfinite(latent).all():
+        raise FooocusError(
+            "Sampling gave values that are not finite, so there is no picture; use less extreme "
+            "settings, such as weights in the prompt, FreeU, guidance scale or LoRA weights."
+        )
     with torch.no_grad():
-        values = None if tiled else _none_if_too_big(lambda: _decode(vae, latent))
-        if values is None:
-            with memory_errors("decoding the picture in tiles"):
-                values = _decode_tiled(vae, latent)
-    return to_image(values)
+        values = _decode_plus_one(vae, latent, tiled=tiled)
+        if not torch.isfinite(values).all() and vae.dtype is not torch.float32:
+            warn("The picture was too much for the VAE's precision; it was decoded in float32.")
+            with _in_float32(vae):
+                values = _decode_plus_one(vae, latent, tiled=tiled)
+    if not torch.isfinite(values).all():
+        raise FooocusError("The VAE gave values that are not finite, so there is no picture.")
+    return to_image((values / 2).clamp(0.0, 1.0))
 
 
 def encode(
@@ -105,21 +122,34 @@ def draw_posterior(mean: Tensor, log_variance: Tensor, generator: torch.Generato
     return mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
 
 
-def _decode(vae: AutoencoderKL, latent: Tensor) -> Tensor:
-    return ((_decode_plus_one(vae, latent)) / 2).clamp(0.0, 1.0)
+def _decode_plus_one(vae: AutoencoderKL, latent: Tensor, *, tiled: bool) -> Tensor:
+    values = None if tiled else _none_if_too_big(lambda: _decode(vae, latent))
+    if values is None:
+        with memory_errors("decoding the picture in tiles"):
+            values = _decode_tiled(vae, latent)
+    return values
 
 
 def _decode_tiled(vae: AutoencoderKL, latent: Tensor) -> Tensor:
-    values = mean_of_passes(
-        latent,
-        lambda tile: _decode_plus_one(vae, tile),
-        _DECODE_PASSES,
-        scale=PIXELS_PER_LATENT,
+    return mean_of_passes(
+        latent, lambda tile: _decode(vae, tile), _DECODE_PASSES, scale=PIXELS_PER_LATENT
     )
-    return (values / 2).clamp(0.0, 1.0)
 
 
-def _decode_plus_one(vae: AutoencoderKL, latent: Tensor) -> Tensor:
+@contextmanager
+def _in_float32(vae: AutoencoderKL) -> Iterator[None]:
+    """Have a VAE in float32, which holds what any smaller type does."""
+    lease = Lease(vae, lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+    try:
+        with memory_errors("bringing the VAE to float32"):
+            lease.begin()
+        yield
+    finally:
+        lease.end()
+
+
+def _decode(vae: AutoencoderKL, latent: Tensor) -> Tensor:
+    """Decoded values plus one, about 0 to 2."""
     decoded: Tensor = vae.decode(latent.contiguous().to(vae.device, vae.dtype)).sample
     return decoded.float().cpu() + 1.0
 

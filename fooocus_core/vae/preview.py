@@ -58,7 +58,7 @@ class PreviewNetwork(nn.Module):
             uint8 (2 h, 2 w, 3), truncated.
         """
         weight = next(self.parameters())
-        values = self(denoised.to(weight)).float() * 127.5 + 127.5
+        values = (self(denoised.to(weight)).float() * 127.5 + 127.5).nan_to_num(0.0)
         array: NDArray[np.float32] = values[0].permute(1, 2, 0).cpu().numpy()
         return np.clip(array, 0, 255).astype(np.uint8)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -92,6 +93,7 @@ class Painter:
             ModelNotFoundError: The latent interposer is needed and missing.
             ModelFileError: The latent interposer cannot be used.
             DeviceMemoryError: The device ran out of memory.
+            FooocusError: There is no picture, because values are not finite.
         """
         route = self._route(start)
         last = self.artists[route.last]
@@ -116,7 +118,9 @@ class Painter:
         )
         device = self.resources.models.plan.device
         noise = seeded_noise(run, prompt.composed.seed, tuple(start.latent.shape), device)
-        return decode(last.vae, relay.sample(run, start.latent, noise))
+        latent = relay.sample(run, start.latent, noise)
+        self.resources.models.bring_vae(last.vae)
+        return decode(last.vae, latent, warn=self.reporter.warn)
 
     def _route(self, start: Start) -> Route:
         refiner = self.artists.get(Model.REFINER)
@@ -144,8 +148,15 @@ class Painter:
             denoiser=denoiser,
             format=artist.format,
             on_step=partial(self._report_step, artist.preview),
-            attached=partial(patched, artist.unet, artist.patches),
+            attached=partial(self._at_work, artist),
         )
+
+    @contextmanager
+    def _at_work(self, artist: Artist) -> Iterator[None]:
+        """Have a UNet where it computes, with its patches on."""
+        self.resources.models.bring_unet(artist.unet)
+        with patched(artist.unet, artist.patches):
+            yield
 
     def _conversion(self, route: Route) -> Callable[[Tensor], Tensor]:
         kinds = self.artists[route.first].kind, self.artists[route.last].kind

@@ -41,9 +41,11 @@ def encode_prompts(
 
     Raises:
         ModelFileError: An embedding cannot be read.
+        DeviceMemoryError: The device ran out of memory.
     """
     expansions = _expand(plan, resources, reporter)
     encoder = _make_encoder(base, resources, reporter)
+    resources.models.bring_text_encoders(base)
     clip_skip = plan.params.models.clip_skip
     reporter.percent += 1
     positives = []
@@ -104,4 +106,5 @@ def _make_encoder(base: Checkpoint, resources: Resources, reporter: Reporter) ->
         base.clip_g,
         tokenizer=resources.tokenizer,
         inversions=TextualInversions(resources.config.folders.embeddings, reporter.warn),
+        check=reporter.check_cancelled,
     )

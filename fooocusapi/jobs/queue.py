@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from fooocusapi.exceptions import (
@@ -83,6 +84,7 @@ class JobQueue:
         self._calls: deque[Call] = deque()
         self._running: Job | None = None
         self._history: dict[str, JobView] = {}
+        self._kept: set[str] = set()
         self._last_id: str | None = None
         self._is_closed = False
 
@@ -90,8 +92,11 @@ class JobQueue:
         """The time by the clock of the records."""
         return self._clock()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, *, keep: bool = False) -> None:
         """Append a job.
+
+        Args:
+            keep: The job stays in the history, whatever its limit, until it is released.
 
         Raises:
             QueueFullError: As many jobs as allowed wait or run.
@@ -101,6 +106,8 @@ class JobQueue:
             self._refuse_if_closed()
             if len(self._waiting) + (self._running is not None) >= self._size:
                 raise QueueFullError(f"{self._size} jobs wait or run already")
+            if keep:
+                self._kept.add(job.id)
             self._waiting.append(job)
             self._last_id = job.id
             self._changed.notify_all()
@@ -144,6 +151,14 @@ class JobQueue:
         for old in dropped:
             self._notify(self._on_dropped, old)
 
+    def release(self, job: Job) -> None:
+        """Let a job go that was kept: nobody waits for what it made any more."""
+        with self._changed:
+            self._kept.discard(job.id)
+            dropped = self._shorten_history()
+        for old in dropped:
+            self._notify(self._on_dropped, old)
+
     def find(self, job_id: str) -> JobView:
         """A job by its id.
 
@@ -174,19 +189,22 @@ class JobQueue:
                 self._running.token.cancel()
 
     def delete(self, job_id: str) -> None:
-        """Remove an ended job and what it made.
+        """Remove what an ended job made, and then the job, so that no file is forgotten.
 
         Raises:
             HistoryEntryNotFoundError: No job of that id is known.
             JobNotFinishedError: It has not ended.
+            StorageError: What it made cannot be removed; the job stays.
         """
         with self._changed:
             if any(job.id == job_id for job in self._unfinished()):
                 raise JobNotFinishedError("the job has not finished")
-            view = self._history.pop(job_id, None)
+            view = self._history.get(job_id)
         if view is None:
             raise HistoryEntryNotFoundError("no job of that id is in the history")
         self._on_dropped(view)
+        with self._changed:
+            self._history.pop(job_id, None)
 
     @property
     def is_busy(self) -> bool:
@@ -222,10 +240,9 @@ class JobQueue:
         return [*running, *self._waiting]
 
     def _shorten_history(self) -> list[JobView]:
-        limit = self._history_limit or _MEMORY_LIMIT
-        dropped = []
-        while len(self._history) > limit:
-            dropped.append(self._history.pop(next(iter(self._history))))
+        excess = max(len(self._history) - (self._history_limit or _MEMORY_LIMIT), 0)
+        oldest = list(islice(self._history, excess))
+        dropped = [self._history.pop(job_id) for job_id in oldest if job_id not in self._kept]
         return dropped if self._history_limit else []
 
     @staticmethod

@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import Protocol
 
 from fooocus_core.errors import FooocusError, RunCancelled
-from fooocus_core.events import CancelToken, EventSink, GeneratedImage
+from fooocus_core.events import CancelToken, Event, EventSink, GeneratedImage, Warned
 from fooocus_core.params import GenerationParams
 from fooocusapi.exceptions import ServiceError
 from fooocusapi.jobs.job import Job, SavedImage
@@ -73,6 +73,11 @@ class Worker:
         """Start the thread; the engine loads in the background."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def stop(self, grace_s: float) -> None:
         """Accept nothing more, let the running image finish within ``grace_s``, then cancel it.
 
@@ -108,7 +113,7 @@ class Worker:
         try:
             result = call.function(self._engine())
         except BaseException as error:  # noqa: BLE001  (handed to whoever waits)
-            call.done.set_exception(error)
+            call.done.set_exception(_fit_for_a_waiter(error))
         else:
             call.done.set_result(result)
 
@@ -121,7 +126,7 @@ class Worker:
 
     def _generate(self, job: Job) -> tuple[FinishReason, str | None]:
         try:
-            run = self._engine().generate(job.params, job.record, job.token)
+            run = self._engine().generate(job.params, _recorder(job), job.token)
             # Closed at once if saving fails, so that the engine is ready for the next job.
             with closing(run) as images:
                 for index, image in enumerate(images):
@@ -129,12 +134,35 @@ class Worker:
                     if self._queue.is_closed:
                         job.token.cancel()
         except RunCancelled:
-            kept = bool(job.view().images)
-            return (FinishReason.SUCCESS if kept else FinishReason.USER_CANCEL), None
+            if job.view().images:
+                return FinishReason.SUCCESS, None
+            if self._queue.is_closed:
+                _log.warning("job %s: cut short, because the server was stopped", job.id)
+                return FinishReason.ERROR, "the server was stopped"
+            return FinishReason.USER_CANCEL, None
         except BaseException as error:  # noqa: BLE001  (the worker outlives whatever a run raises)
             _log.error("job %s failed: %s", job.id, _reason(error), exc_info=error)
             return FinishReason.ERROR, _reason(error)
         return FinishReason.SUCCESS, None
+
+
+def _recorder(job: Job) -> EventSink:
+    def record(event: Event) -> None:
+        if isinstance(event, Warned) and event.text not in job.view().warnings:
+            _log.warning("job %s: %s", job.id, event.text)
+        job.record(event)
+
+    return record
+
+
+def _fit_for_a_waiter(error: BaseException) -> Exception:
+    """The error, wrapped if it would end the loop of who waits, or be mistaken by it."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    _log.error("a call of the engine failed: %s", _reason(error), exc_info=error)
+    wrapped = ServiceError(f"the engine failed: {_reason(error)}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def _reason(error: BaseException) -> str:

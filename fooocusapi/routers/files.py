@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
+from fooocus_core.metadata.embed import PICTURE_ERRORS
 from fooocusapi.dependencies import ServicesDep, bare_media_type
 from fooocusapi.storage import convert
 
@@ -38,10 +40,12 @@ async def get_file(date: str, file_name: str, request: Request, services: Servic
     stored = await asyncio.to_thread(services.storage.find, date, file_name)
     wanted = _CONVERTED.get(bare_media_type(request.headers.get("accept", "")))
     headers = _headers(stored.path.name)
-    if wanted in (None, stored.media_type):
-        return FileResponse(stored.path, media_type=stored.media_type, headers=headers)
-    content = await asyncio.to_thread(convert, stored.path, wanted)
-    return Response(content, media_type=wanted, headers=headers)
+    if wanted is not None and wanted != stored.media_type:
+        # What cannot be decoded, another program put there; it is served as it is.
+        with suppress(*PICTURE_ERRORS):
+            content = await asyncio.to_thread(convert, stored.path, wanted)
+            return Response(content, media_type=wanted, headers=headers)
+    return FileResponse(stored.path, media_type=stored.media_type, headers=headers)
 
 
 def _headers(name: str) -> dict[str, str]:

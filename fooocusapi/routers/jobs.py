@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
 
 from fooocusapi.dependencies import ServicesDep
-from fooocusapi.respond import job_history, queue_sizes
+from fooocusapi.respond import job_history, queue_sizes, warning_header, warnings_of
 from fooocusapi.schemas.responses import JobHistory, JobObject, Message, QueueSizes, StopAnswer
 
 router = APIRouter(tags=["Jobs"])
@@ -22,6 +23,7 @@ router = APIRouter(tags=["Jobs"])
 )
 async def query_job(
     services: ServicesDep,
+    response: Response,
     job_id: str,
     require_step_preview: bool = False,
     require_step_preivew: Annotated[
@@ -31,7 +33,10 @@ async def query_job(
     """Where a job stands, with its results once it has ended."""
     view = services.queue.find(job_id)
     wanted = require_step_preview or require_step_preivew
-    return await asyncio.to_thread(services.responder.job_object, view, with_preview=wanted)
+    make = partial(services.responder.job_object, view, with_preview=wanted)
+    job = await asyncio.get_running_loop().run_in_executor(services.control_threads, make)
+    response.headers.update(warning_header(warnings_of(view, job.job_result)))
+    return job
 
 
 @router.get("/v1/generation/job-queue", operation_id="job_queue")
@@ -60,7 +65,8 @@ async def history(
     if not delete:
         view = services.queue.view()
         return job_history(view, job_id=job_id, page=page, page_size=page_size)
-    await asyncio.to_thread(services.queue.delete, _required(job_id))
+    remove = partial(services.queue.delete, _required(job_id))
+    await asyncio.get_running_loop().run_in_executor(services.control_threads, remove)
     return Message(message="Deleted")
 
 

@@ -17,6 +17,9 @@ _EMPTY_IS_VALUE = frozenset(
     {"prompt", "negative_prompt", "inpaint_additional_prompt", "save_name", "webhook_url"}
 )
 _JSON_FIELDS = frozenset({"loras", "advanced_params"})
+# Fields that may hold a picture as text; each may be as long as 64 MiB are in base64.
+IMAGE_FIELDS = frozenset({"image"})
+MAX_IMAGE_TEXT = 90 * 1024 * 1024
 _NAME_LISTS = frozenset({"style_selections"})
 
 

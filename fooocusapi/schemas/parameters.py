@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
+import httpx
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -16,14 +16,22 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     model_validator,
 )
+from starlette.datastructures import UploadFile
 
 from fooocus_core.choices import Performance
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme, SaveExtension
 
 MAX_SEED = 2**63 - 1
 MIN_SIDE, MAX_SIDE = 64, 4096
+MAX_PROMPT_CHARACTERS = 100_000
+MAX_STYLES = 300
+_MAX_ADDRESS_CHARACTERS = 8000
+_MAX_PORT = 65_535
+_MAX_SEED_DIGITS = len(str(MAX_SEED))
+_NUMBER = re.compile(r"[+-]?0*(?P<digits>[0-9]+)(?P<rest>(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)")
 _SIZE = re.compile(r"^\s*([0-9]{1,9})\s*[*xX×]\s*([0-9]{1,9})(?![0-9])")
 _UNSAFE_NAME = re.compile(r"[\x00-\x1f\x7f]|^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)")
 _MAX_NAME_BYTES = 400
@@ -44,7 +52,22 @@ def _refuse_surrogates(value: str) -> str:
 
 
 def _read_seed(value: object) -> object:
-    return -1 if isinstance(value, str) and not value.strip() else _refuse_boolean(value)
+    """The seed, or -1 where the value is empty or certainly no number up to ``MAX_SEED``."""
+    if isinstance(value, float) and abs(value) > MAX_SEED:
+        return -1
+    if isinstance(value, str) and (not value.strip() or _is_beyond_seeds(value.strip())):
+        return -1
+    return _refuse_boolean(value)
+
+
+def _is_beyond_seeds(text: str) -> bool:
+    number = _NUMBER.fullmatch(text)
+    if number is None:
+        return False
+    if number["rest"]:
+        return abs(float(text)) > MAX_SEED
+    # Counted, because Python refuses to read whole numbers of some thousand digits.
+    return len(number["digits"]) > _MAX_SEED_DIGITS
 
 
 def _bound_seed(value: int) -> int:
@@ -71,6 +94,12 @@ def _check_name(value: str) -> str:
     return value
 
 
+def _check_image(value: object) -> object:
+    if not isinstance(value, str | UploadFile):
+        raise ValueError("a picture is wanted: base64, a data URL, an http(s) address or a file")
+    return value
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Read ``W*H`` (also ``x`` or ``×``); text after it is ignored.
 
@@ -90,13 +119,22 @@ def parse_size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def webhook_target(text: str) -> str | None:
-    """The address a webhook goes to; ``None`` for a text that is no http(s) address."""
+def webhook_target(text: str, *, may_hold_password: bool = False) -> str | None:
+    """The address a webhook goes to; ``None`` for a text that is no http(s) address.
+
+    Args:
+        may_hold_password: Whether ``user:password@`` may stand in front of the host.
+    """
+    if len(text) > _MAX_ADDRESS_CHARACTERS:
+        return None
     try:
-        parts = urlsplit(text)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
-        return text if is_address and (parts.port is None or parts.port > 0) else None
-    except ValueError:
+        # Read by what sends it later, so that nothing is accepted here that fails there.
+        url = httpx.URL(text)
+        is_address = url.scheme in ("http", "https") and bool(url.host)
+        if url.port is not None and not 0 < url.port <= _MAX_PORT:
+            return None
+        return text if is_address and (may_hold_password or not url.userinfo) else None
+    except (ValueError, httpx.InvalidURL):
         return None
 
 
@@ -114,17 +152,33 @@ def _check_forced_side(value: int) -> int:
 Integer = Annotated[int, BeforeValidator(_refuse_boolean)]
 Number = Annotated[float, BeforeValidator(_refuse_boolean)]
 Text = Annotated[str, AfterValidator(_refuse_surrogates)]
+PromptText = Annotated[
+    str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(_refuse_surrogates)
+]
 ModelName = Annotated[Text, AfterValidator(_check_name)]
 SizeText = Annotated[Text, AfterValidator(_check_size)]
 Seed = Annotated[int, BeforeValidator(_read_seed), AfterValidator(_bound_seed)]
 Extension = Annotated[SaveExtension, BeforeValidator(_lower)]
-StyleNames = Annotated[list[Text], BeforeValidator(_split_at_commas)]
+StyleNames = Annotated[list[Text], BeforeValidator(_split_at_commas), Field(max_length=MAX_STYLES)]
 ForcedSide = Annotated[Integer, Field(ge=-1, le=2048), AfterValidator(_check_forced_side)]
 ScalerFactor = Annotated[Number, Field(ge=0.1, le=3.0)]
 Share = Annotated[Number, Field(ge=0.0, le=1.0)]
 Strength = Annotated[Number, Field(ge=-1.0, le=1.0)]
 CannyThreshold = Annotated[Integer, Field(ge=1, le=255)]
 MaskGrowth = Annotated[Integer, Field(ge=-64, le=64)]
+
+# Left as it came; ``inputs.py`` reads it.
+ImageValue = Annotated[
+    Any,
+    BeforeValidator(_check_image),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "contentMediaType": "image/*",
+            "description": "Base64, a data URL, or an http(s) address; in a form also a file.",
+        }
+    ),
+]
 
 
 def configured(documented: object, **extra: Any) -> Any:
@@ -155,6 +209,9 @@ class Lora(RequestModel):
 
 class AdvancedParams(RequestModel):
     """Options that are seldom changed."""
+
+    # Unknown keys are kept, not used: ``field_names.py`` tells of those that look misspelt.
+    model_config = ConfigDict(extra="allow")
 
     disable_preview: bool = False
     disable_intermediate_results: bool = False
@@ -208,8 +265,11 @@ class AdvancedParams(RequestModel):
 class GenerationRequest(RequestModel):
     """The fields that every generation endpoint takes."""
 
-    prompt: Text | None = configured("")
-    negative_prompt: Text | None = configured("")
+    # Unknown keys are kept, not used: ``field_names.py`` tells of those that look misspelt.
+    model_config = ConfigDict(extra="allow")
+
+    prompt: PromptText | None = configured("")
+    negative_prompt: PromptText | None = configured("")
     style_selections: StyleNames | None = configured(
         ["Fooocus V2", "Fooocus Enhance", "Fooocus Sharp"],
         description="Names of /v1/engines/styles; an empty list means no styles.",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from fooocusapi.schemas.parameters import GenerationRequest
+from pydantic import ConfigDict, ValidationError
+
+from fooocusapi.schemas.parameters import GenerationRequest, ImageValue, RequestModel
 
 
 class TextToImageRequest(GenerationRequest):
@@ -19,3 +22,20 @@ class TextToImageRequest(GenerationRequest):
             }
         }
     )
+
+
+class ReadMetadataRequest(RequestModel):
+    """A picture whose record is wanted."""
+
+    image: ImageValue
+
+
+def find_errors(
+    model: type[RequestModel], values: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Path and complaint for everything in ``values`` that the model does not allow."""
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        for entry in error.errors():
+            yield entry["loc"], entry["msg"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from fooocusapi.schemas.vocabulary import FinishReason, JobKind, JobStage
+from fooocus_core.choices import MetadataScheme
+from fooocusapi.schemas.vocabulary import FinishReason, HealthStatus, JobKind, JobStage
 
 
 class ResultItem(BaseModel):
@@ -72,3 +73,20 @@ class Message(BaseModel):
     """A short confirmation."""
 
     message: str
+
+
+class HealthReport(BaseModel):
+    """Whether the server lives."""
+
+    status: HealthStatus
+    version: str
+    checks: dict[str, bool] = Field(description="What was looked at, and whether it is well.")
+
+
+class PictureMetadata(BaseModel):
+    """What a picture says about how it was made."""
+
+    scheme: MetadataScheme
+    parameters: dict[str, Any] = Field(
+        description="The body of a text-to-image request that gives this one picture again."
+    )

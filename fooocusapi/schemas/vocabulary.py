@@ -34,6 +34,16 @@ class FinishReason(StrEnum):
     ERROR = "ERROR"
 
 
+class HealthStatus(StrEnum):
+    """What the server is doing, in one word."""
+
+    READY = "ready"
+    STARTING = "starting"
+    BUSY = "busy"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
 class SaveExtension(StrEnum):
     """File endings a picture can be saved with."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -144,30 +145,86 @@ def test_unknown_paths_and_methods(
     assert (answer.status_code, answer.json()) == (status, {"detail": text})
 
 
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+def test_prompts_beyond_the_limit_are_refused(client: TestClient, field: str) -> None:
+    assert client.post(URL, json={**SMALL, field: "x" * 100_000}).status_code == 200
+    first = refuse(client, {field: "x" * 100_001})
+    assert first["loc"] == ["body", field]
+    assert "100000 characters" in first["msg"]
+
+
+def test_more_styles_than_there_can_be_are_refused(client: TestClient) -> None:
+    assert client.post(URL, json={**SMALL, "style_selections": ["x"] * 300}).status_code == 200
+    first = refuse(client, {"style_selections": ",".join(["x"] * 301)})
+    assert first["loc"] == ["body", "style_selections"]
+    assert "300" in first["msg"]
+
+
+def sent(engine: FakeEngine, answer: Any) -> dict[str, Any]:
+    """What came of a request, by the names of the fields that decided it."""
+    asked, items = engine.asked[-1], answer.json()
+    return {
+        "image_number": len(items),
+        "image_seed": items[0]["seed"],
+        "guidance_scale": asked.guidance.scale,
+        "save_meta": asked.output.metadata,
+        "save_extension": items[0]["url"].rpartition(".")[2],
+        "aspect_ratios_selection": tuple(asked.canvas.size),
+        "webhook_url": answer.headers.get("X-Fooocus-Warning"),
+    }
+
+
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "value", "effect"),
     [
-        ("image_number", "3"),
-        ("image_number", 2.0),
-        ("image_seed", "9007199254740993"),
-        ("guidance_scale", "4"),
-        ("guidance_scale", 4),
-        ("save_meta", "Y"),
-        ("save_meta", "off"),
-        ("save_meta", 1),
-        ("save_extension", "PNG"),
-        ("aspect_ratios_selection", "128×64 <span>∣ 2:1</span>"),
-        ("aspect_ratios_selection", "64x64*3"),
-        ("webhook_url", "string"),
+        ("image_number", "3", 3),
+        ("image_number", 2.0, 2),
+        ("image_seed", "9007199254740993", "9007199254740993"),
+        ("image_seed", "9223372036854775807", "9223372036854775807"),
+        ("image_seed", 5.0, "5"),
+        ("guidance_scale", "4.5", 4.5),
+        ("guidance_scale", 5, 5.0),
+        ("save_meta", "Y", "fooocus"),
+        ("save_meta", "off", None),
+        ("save_meta", 1, "fooocus"),
+        ("save_meta", 0, None),
+        ("save_extension", "PNG", "png"),
+        ("save_extension", " JPG", "jpg"),
+        ("aspect_ratios_selection", "128×64 <span>∣ 2:1</span>", (128, 64)),
+        ("aspect_ratios_selection", "64x64*3", (64, 64)),
+        ("webhook_url", "string", None),
     ],
 )
-def test_lax_spellings_are_accepted(client: TestClient, field: str, value: object) -> None:
-    assert client.post(URL, json={**SMALL, field: value}).status_code == 200
-
-
-@pytest.mark.parametrize("seed", [-1, -2, 2**63, 2**64, None, ""])
-def test_seeds_outside_the_range_are_random(
-    client: TestClient, engine: FakeEngine, seed: object
+def test_lax_spellings_are_accepted(
+    client: TestClient, engine: FakeEngine, field: str, value: object, effect: object
 ) -> None:
-    assert client.post(URL, json={**SMALL, "image_seed": seed}).status_code == 200
-    assert 0 <= engine.asked[0].canvas.seed < 2**63
+    answer = client.post(URL, json={**SMALL, field: value})
+    assert answer.status_code == 200, answer.text
+    assert sent(engine, answer)[field] == effect
+
+
+BEYOND = ["-1", "-2", '"-5"', str(2**63), str(2**64), "1e19", "1e400", "-1e30", "9" * 5000]
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [*BEYOND, '"1e19"', f'"{2**63}"', f'"{"9" * 5000}"', "null", '""', '" "'],
+    ids=lambda text: text[:20],
+)
+def test_seeds_outside_the_range_are_random(
+    client: TestClient, engine: FakeEngine, seed: str
+) -> None:
+    body = f'{{"image_seed": {seed}, {json.dumps(SMALL)[1:]}'
+    for _ in range(2):
+        answer = client.post(URL, content=body)
+        assert answer.status_code == 200, answer.text
+    first, second = (asked.canvas.seed for asked in engine.asked)
+    assert first != second
+    assert 0 <= min(first, second) <= max(first, second) < 2**63
+
+
+@pytest.mark.parametrize("seed", ['"nan"', '"inf"', '"1.5"', '"0x10"', "true", "[1]"])
+def test_seeds_that_are_no_whole_number_are_refused(client: TestClient, seed: str) -> None:
+    answer = client.post(URL, content=f'{{"image_seed": {seed}}}')
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "image_seed"]

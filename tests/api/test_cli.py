@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from fooocus_core.config import CoreConfig, DeviceOptions, Precision
+from fooocus_core.config import AttentionKind, CoreConfig, DeviceOptions, MemoryMode, Precision
 from fooocusapi.cli import PROJECT_ROOT, device_options, make_settings
 from fooocusapi.flags import read_flags
+from tests.fakes import FakeReceiver
 
 Start = Callable[..., "Running"]
 LIMIT_S = 40
@@ -44,6 +45,12 @@ class Running:
                 return match
         raise AssertionError(f"{pattern} not in the log:\n{''.join(self.lines)}")
 
+    def rest(self) -> str:
+        """The log of a server that has ended."""
+        assert self.process.stderr is not None
+        self.lines.extend(self.process.stderr)
+        return "".join(self.lines)
+
     def post(self, **fields: Any) -> Any:
         body = json.dumps({"aspect_ratios_selection": "64*64", "style_selections": [], **fields})
         request = urllib.request.Request(
@@ -53,6 +60,13 @@ class Running:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
+
+
+@pytest.fixture
+def receiver() -> Iterator[FakeReceiver]:
+    receiver = FakeReceiver()
+    yield receiver
+    receiver.close()
 
 
 @pytest.fixture
@@ -112,20 +126,38 @@ def test_picture_that_outlasts_the_grace_time_is_cancelled(start: Start) -> None
         caller = pool.submit(server.post)
         server.wait_for("job .*: started")
         server.process.send_signal(signal.SIGTERM)
-        assert caller.result(timeout=20)[0]["finish_reason"] == "USER_CANCEL"
+        assert caller.result(timeout=20)[0]["finish_reason"] == "ERROR"
     assert server.process.wait(timeout=20) == 0
+    assert "the server was stopped" in server.rest()
 
 
-def test_second_signal_does_not_wait_for_the_picture(start: Start) -> None:
-    server = start("--shutdown-grace", "600", FAKE_HOLD="1")
+def test_second_signal_does_not_wait_for_the_picture_but_its_end_is_told(
+    start: Start, receiver: FakeReceiver
+) -> None:
+    server = start("--shutdown-grace", "600", "--webhook-url", receiver.url, FAKE_HOLD="1")
     with ThreadPoolExecutor() as pool:
         caller = pool.submit(server.post)
         server.wait_for("job .*: started")
         server.process.send_signal(signal.SIGTERM)
         server.wait_for("Shutting down")
         server.process.send_signal(signal.SIGTERM)
-        assert caller.result(timeout=20)[0]["finish_reason"] == "USER_CANCEL"
+        assert caller.result(timeout=20)[0]["finish_reason"] == "ERROR"
     assert server.process.wait(timeout=20) == 0
+    told = receiver.next()
+    assert (told["type"], told["error"]["message"]) == ("job.failed", "the server was stopped")
+    log = server.rest()
+    assert "webhook of job" in log
+    assert "Traceback" not in log
+    assert receiver.url not in log
+
+
+def test_second_signal_while_connections_close_changes_nothing(start: Start) -> None:
+    server = start()
+    server.post()
+    server.process.send_signal(signal.SIGTERM)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=20) == 0
+    assert "Traceback" not in server.rest()
 
 
 def test_flags_without_effect_are_told_at_the_start(start: Start) -> None:
@@ -149,8 +181,12 @@ def refused(*arguments: str) -> str:
 def test_start_is_refused_with_one_line(tmp_path: Path) -> None:
     assert "--no-such-flag" in refused("--no-such-flag")
     assert "nonsense" in refused("--preset", "nonsense")
+    for key in ("", " key", "schlüssel", "two\nlines"):
+        assert "printable ASCII" in refused(f"--apikey={key}")
     (tmp_path / "file").touch()
     assert "output folder" in refused("--port", "0", "--output-path", str(tmp_path / "file" / "x"))
+    # Root may write anywhere but here.
+    assert "output folder /proc" in refused("--port", "0", "--output-path", "/proc")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -191,8 +227,31 @@ def test_base_url_follows_host_and_port(
                 vae_on_cpu=True,
             ),
         ),
-        (["--unet-in-fp8-e4m3fn"], DeviceOptions()),
+        (
+            ["--unet-in-fp8-e4m3fn", "--clip-in-fp8-e5m2"],
+            DeviceOptions(unet_in=Precision.FP8_E4M3FN, clip_in=Precision.FP8_E5M2),
+        ),
+        (
+            ["--attention-split", "--disable-attention-upcast", "--pytorch-deterministic"],
+            DeviceOptions(
+                attention=AttentionKind.SPLIT, upcasts_attention=False, is_deterministic=True
+            ),
+        ),
+        (["--attention-quad"], DeviceOptions(attention=AttentionKind.QUAD)),
+        (["--attention-pytorch"], DeviceOptions()),
+        (["--always-gpu"], DeviceOptions(memory=MemoryMode.GPU)),
+        (["--always-high-vram"], DeviceOptions(memory=MemoryMode.HIGH)),
+        (["--always-normal-vram"], DeviceOptions(memory=MemoryMode.NORMAL)),
+        (
+            ["--always-low-vram", "--always-offload-from-vram"],
+            DeviceOptions(memory=MemoryMode.LOW, offloads=True),
+        ),
+        (
+            ["--always-no-vram", "--disable-offload-from-vram"],
+            DeviceOptions(memory=MemoryMode.NO, offloads=False),
+        ),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_device_options_follow_the_flags(arguments: list[str], options: DeviceOptions) -> None:
     assert device_options(read_flags(arguments, {})) == options
@@ -205,4 +264,4 @@ def test_help_names_every_flag() -> None:
         command, cwd=PROJECT_ROOT, capture_output=True, text=True, env=environ, check=True
     )
     assert "--queue-size" in done.stdout
-    assert "--queue_size" in done.stdout
+    assert "underscores" in done.stdout

@@ -41,3 +41,10 @@ def test_refused_values_are_sent_back_short_and_sendable(value: object) -> None:
 def test_unforeseen_exceptions_tell_nothing() -> None:
     answer = ANSWERS[Exception](ValueError("/secret/path"))
     assert json.loads(bytes(answer.body)) == {"detail": "Internal Server Error"}
+
+
+def test_input_the_core_refuses_is_answered_like_a_validation_error() -> None:
+    answer = ANSWERS[core_errors.InvalidInputError](core_errors.InvalidInputError("too dark"))
+    assert answer.status_code == 422
+    (entry,) = json.loads(bytes(answer.body))["detail"]
+    assert (entry["loc"], entry["msg"]) == (["body"], "too dark")

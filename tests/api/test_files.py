@@ -114,7 +114,29 @@ def test_anything_else_is_404(client: TestClient, folder: Path, path: str) -> No
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
+@pytest.mark.parametrize(
+    ("ranges", "start", "stop"),
+    [("bytes=2-5", 2, 6), ("bytes=10-", 10, None), ("bytes=-4", -4, None)],
+)
+def test_a_range_is_answered_with_those_bytes(
+    client: TestClient, folder: Path, ranges: str, start: int, stop: int | None
+) -> None:
+    answer = client.get(f"/files/{DATE}/a.jpg", headers={"range": ranges})
+    content = (folder / "a.jpg").read_bytes()
+    assert (answer.status_code, answer.content) == (206, content[start:stop])
+    assert answer.headers["Content-Range"].endswith(f"/{len(content)}")
+
+
 @pytest.mark.parametrize("ranges", ["bytes=" + ",".join(["0-0"] * 10_000), "bytes=-0", "bytes=9-1"])
 def test_odd_ranges_do_no_harm(client: TestClient, folder: Path, ranges: str) -> None:
     answer = client.get(f"/files/{DATE}/a.jpg", headers={"range": ranges})
     assert answer.status_code in (200, 206, 400, 416)
+
+
+def test_a_file_that_cannot_be_converted_is_served_as_it_is(
+    client: TestClient, folder: Path
+) -> None:
+    (folder / "odd.png").write_bytes(b"no picture")
+    answer = client.get(f"/files/{DATE}/odd.png", headers={"accept": "image/jpeg"})
+    assert (answer.status_code, answer.content) == (200, b"no picture")
+    assert answer.headers["content-type"] == "image/png"

@@ -191,12 +191,19 @@ def test_environment_sets_flags_and_the_command_line_wins() -> None:
 
 def test_group_of_the_command_line_wins_over_the_environment() -> None:
     values = read_flags(["--always-cpu"], {"FOOOCUSAPI_ALWAYS_GPU": "1"})
-    assert (values["always_cpu"], values["always_gpu"]) == (-1, None)
+    assert (values["always_cpu"], values["always_gpu"]) == (-1, False)
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("PORT", "x"), ("PORT", "70000"), ("STRICT", "perhaps"), ("LOG_LEVEL", "loud")],
+    [
+        ("PORT", "x"),
+        ("PORT", "70000"),
+        ("STRICT", "perhaps"),
+        ("LOG_LEVEL", "loud"),
+        ("APIKEY", ""),
+        ("APIKEY", "schlüssel"),
+    ],
 )
 def test_bad_environment_ends_with_status_2(
     name: str, text: str, capsys: pytest.CaptureFixture[str]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from PIL import Image
 
 from fooocus_core.config import CoreConfig
 from tests.conftest import MakeClient
-from tests.fakes import STEPS, FakeEngine, Script
+from tests.fakes import STEPS, WAIT_S, FakeEngine, Script
 
 URL = "/v1/generation/text-to-image"
 SMALL = {"aspect_ratios_selection": "128*64", "style_selections": [], "loras": []}
@@ -119,7 +122,9 @@ def test_base64_of_a_removed_file_is_null(client: TestClient, core: CoreConfig) 
     job_id = start(client, require_base64=True)
     wait(client)
     next(core.folders.outputs.rglob(f"{job_id}-0.png")).unlink()
-    assert query(client, job_id)["job_result"][0]["base64"] is None
+    answer = client.get("/v1/generation/query-job", params={"job_id": job_id})
+    assert answer.json()["job_result"][0]["base64"] is None
+    assert "removed" in answer.headers["X-Fooocus-Warning"]
 
 
 def test_failed_job_tells_why(client: TestClient, engine: FakeEngine) -> None:
@@ -205,6 +210,14 @@ def test_history_pages_have_the_newest_first(client: TestClient) -> None:
     assert ids(history(client, page=0, page_size=2)["history"]) == newest_first[:2]
     assert ids(history(client, page=2, page_size=2)["history"]) == newest_first[4:]
     assert ids(history(client, page=1)["history"]) == []
+
+
+def test_a_job_is_found_in_the_history_whatever_page_it_would_be_on(client: TestClient) -> None:
+    for _ in range(3):
+        wait(client)
+    oldest = ids(history(client)["history"])[0]
+    assert ids(history(client, job_id=oldest, page=0, page_size=1)["history"]) == [oldest]
+    assert ids(history(client, job_id=oldest, page=1, page_size=1)["history"]) == []
 
 
 @pytest.mark.parametrize(
@@ -314,9 +327,59 @@ def test_control_routes_answer_while_many_callers_wait(
     with ThreadPoolExecutor(max_workers=60) as pool:
         callers = [pool.submit(client.post, URL, json=SMALL) for _ in range(60)]
         engine.gate.wait_for_step()
+        deadline = time.monotonic() + WAIT_S
         while client.get("/v1/generation/job-queue").json()["running_size"] < 60:
-            continue
+            assert time.monotonic() < deadline
         assert client.get("/ping").json() == "pong"
         engine.gate.open(STEPS)
         answers = [caller.result(timeout=30) for caller in callers]
     assert {answer.json()[0]["finish_reason"] for answer in answers} == {"SUCCESS"}
+
+
+def test_job_is_told_of_although_all_shared_threads_are_taken(
+    client: TestClient, engine: FakeEngine
+) -> None:
+    engine.play(Script(gated=True))
+    job_id = start(client, require_base64=True)
+    engine.gate.wait_for_step()
+    release = threading.Event()
+
+    async def take_threads() -> None:
+        await asyncio.gather(*(asyncio.to_thread(release.wait, WAIT_S) for _ in range(50)))
+
+    assert client.portal is not None
+    taken = client.portal.start_task_soon(take_threads)
+    try:
+        began = time.monotonic()
+        assert query(client, job_id, require_step_preview=True)["job_step_preview"] is not None
+        assert time.monotonic() - began < WAIT_S / 2
+    finally:
+        release.set()
+        taken.result(timeout=WAIT_S)
+
+
+def test_warnings_of_the_run_reach_who_asks_and_the_log(
+    client: TestClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.play(Script(warning="LoRA of another family left out"))
+    job_id = start(client)
+    wait(client)
+    answer = client.get("/v1/generation/query-job", params={"job_id": job_id})
+    assert answer.headers["X-Fooocus-Warning"] == "LoRA of another family left out"
+    assert f"job {job_id}: LoRA of another family left out" in caplog.text
+
+
+def test_a_file_is_kept_until_its_waiting_caller_has_it(
+    make_client: MakeClient, core: CoreConfig
+) -> None:
+    client = make_client(queue_history=1)
+    with ThreadPoolExecutor(max_workers=20) as pool:
+        callers = [
+            pool.submit(client.post, URL, json=SMALL, headers={"accept": "image/png"})
+            for _ in range(20)
+        ]
+        statuses = [caller.result(timeout=30).status_code for caller in callers]
+    assert statuses == [200] * 20
+    # Answered by the worker, which by then has removed what the last job pushed out.
+    client.get("/v1/engines/clean_vram")
+    assert len(list(core.folders.outputs.rglob("*.png"))) == 1

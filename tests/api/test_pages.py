@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.conftest import MakeClient
+from tests.fakes import FakeEngine
 
 ORIGIN = {"origin": "https://page.example"}
 
@@ -65,3 +66,23 @@ def test_origins_can_be_narrowed(make_client: MakeClient) -> None:
 def test_keyed_server_allows_no_credentials_from_just_anywhere(make_client: MakeClient) -> None:
     answer = make_client(apikey="k").get("/ping", headers={**ORIGIN, "x-api-key": "k"})
     assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def test_pages_without_an_origin_of_their_own_get_no_credentials(client: TestClient) -> None:
+    wanted = {"origin": "null", "access-control-request-method": "POST"}
+    for answer in (
+        client.get("/ping", headers={"origin": "null"}),
+        client.options("/ping", headers=wanted),
+    ):
+        assert answer.status_code == 200
+        assert answer.headers["Access-Control-Allow-Origin"] in ("null", "*")
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def test_unforeseen_failures_carry_the_cross_origin_headers(
+    client: TestClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "free_memory", lambda: 1 / 0)
+    answer = client.get("/v1/engines/clean_vram", headers=ORIGIN)
+    assert (answer.status_code, answer.json()) == (500, {"detail": "Internal Server Error"})
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://page.example"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_names_keep_what_is_harmless(name: str, cleaned: str) -> None:
 def test_picture_is_saved_under_the_date(
     storage: Storage, tmp_path: Path, extension: SaveExtension
 ) -> None:
-    folder, name = storage.save(PICTURE, stem="fox", index=2, extension=extension)
+    folder, name = storage.save(PICTURE, stem="fox", index=2, extension=extension, warn=pytest.fail)
     assert (folder, name) == ("2024-01-31", f"fox-2.{extension}")
     content = (tmp_path / "files" / folder / name).read_bytes()
     picture = Image.open(io.BytesIO(content))
@@ -66,7 +67,8 @@ def test_picture_is_saved_under_the_date(
 
 def test_nothing_is_overwritten(storage: Storage) -> None:
     names = [
-        storage.save(PICTURE, stem="fox", index=0, extension=SaveExtension.PNG)[1] for _ in range(3)
+        storage.save(PICTURE, stem="fox", index=0, extension=SaveExtension.PNG, warn=pytest.fail)[1]
+        for _ in range(3)
     ]
     assert names == ["fox-0.png", "fox-1-0.png", "fox-2-0.png"]
 
@@ -80,12 +82,37 @@ def test_url_is_absolute_and_quoted(storage: Storage) -> None:
 def test_failed_write_leaves_nothing(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "files").write_text("in the way")
     with pytest.raises(StorageError, match="could not be saved"):
-        storage.save(PICTURE, stem="fox", index=0, extension=SaveExtension.PNG)
+        storage.save(PICTURE, stem="fox", index=0, extension=SaveExtension.PNG, warn=pytest.fail)
     assert [path.name for path in tmp_path.rglob("*")] == ["files"]
 
 
 def test_deleting_twice_is_no_error(storage: Storage, tmp_path: Path) -> None:
-    folder, name = storage.save(PICTURE, stem="fox", index=0, extension=SaveExtension.PNG)
+    folder, name = storage.save(
+        PICTURE, stem="fox", index=0, extension=SaveExtension.PNG, warn=pytest.fail
+    )
     storage.delete(folder, name)
     storage.delete(folder, name)
     assert list((tmp_path / "files" / folder).iterdir()) == []
+
+
+def test_a_file_that_cannot_be_removed_is_told(storage: Storage, tmp_path: Path) -> None:
+    folder, name = storage.save(
+        PICTURE, stem="x", index=0, extension=SaveExtension.PNG, warn=pytest.fail
+    )
+    place = tmp_path / "files" / folder
+    (place / name).unlink()
+    # The system refuses to remove a folder as a file, also for who may do everything.
+    (place / name).mkdir()
+    with pytest.raises(StorageError, match="could not be removed"):
+        storage.delete(folder, name)
+
+
+def test_a_record_too_long_for_a_jpeg_is_told_and_the_picture_kept(storage: Storage) -> None:
+    record = ImageRecord(scheme=MetadataScheme.FOOOCUS, text="a" * 70_000, rows=())
+    warnings: list[str] = []
+    image = replace(PICTURE, record=record)
+    folder, name = storage.save(
+        image, stem="fox", index=0, extension=SaveExtension.JPG, warn=warnings.append
+    )
+    assert storage.read(folder, name)
+    assert ["64 KiB" in text for text in warnings] == [True]

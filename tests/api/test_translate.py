@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +85,7 @@ def test_omitted_fields_take_the_documented_defaults(
     assert (asked.sampling.steps, asked.sampling.switch_step) == (None, None)
     assert asked.freeu is None
     assert asked.output.metadata == "fooocus"
-    assert (asked.output.previews, asked.output.intermediate) == (True, True)
+    assert asked.output.previews
 
 
 def test_every_field_reaches_its_place(ask: Asker) -> None:
@@ -144,7 +147,7 @@ def test_every_field_reaches_its_place(ask: Asker) -> None:
     assert (asked.models.vae, asked.models.clip_skip) == ("soft.safetensors", 3)
     assert asked.freeu == FreeUParams(b1=1.2)
     assert asked.output.metadata == "a1111"
-    assert (asked.output.previews, asked.output.intermediate) == (False, False)
+    assert not asked.output.previews
 
 
 @pytest.mark.parametrize(
@@ -212,16 +215,40 @@ def test_names_that_mean_none(ask: Asker, nothing: str) -> None:
     assert warning == ""
 
 
+# Fields, what the warning tells, the field named, what a refusal tells to be allowed.
 TOLERATED = [
-    ({"style_selections": ["Fooocus Sharpp"]}, "Fooocus Sharp", "style_selections"),
-    ({"loras": [{"model_name": "paintin.safetensors"}]}, "painting.safetensors", "loras"),
-    ({"loras": [{"model_name": "painting.safetensors"}] * 6}, "first 5 of 6", "loras"),
-    ({"advanced_params": {"sampler_name": "eulr"}}, "euler", "sampler_name"),
-    ({"advanced_params": {"sampler_name": "default_sampler"}}, "dpmpp_2m_sde", "sampler_name"),
-    ({"advanced_params": {"scheduler_name": "kara"}}, "karras", "scheduler_name"),
-    ({"advanced_params": {"refiner_swap_method": "both"}}, "joint", "refiner_swap_method"),
-    ({"advanced_params": {"inpaint_engine": "v9"}}, "v2.6", "inpaint_engine"),
-    ({"advanced_params": {"vae_name": "sof.safetensors"}}, "soft.safetensors", "vae_name"),
+    ({"style_selections": ["Fooocus Sharpp"]}, "Fooocus Sharp", "style_selections", "mean Fooo"),
+    (
+        {"loras": [{"model_name": "paintin.safetensors"}]},
+        "painting.safetensors",
+        "loras",
+        "all-models",
+    ),
+    ({"loras": [{"model_name": "painting.safetensors"}] * 6}, "first 5 of 6", "loras", "at most 5"),
+    ({"advanced_params": {"sampler_name": "eulr"}}, "euler", "sampler_name", "dpmpp_2m_sde"),
+    (
+        {"advanced_params": {"sampler_name": "default_sampler"}},
+        "dpmpp_2m_sde",
+        "sampler_name",
+        "euler, ",
+    ),
+    ({"advanced_params": {"scheduler_name": "kara"}}, "karras", "scheduler_name", "sgm_uniform"),
+    (
+        {"advanced_params": {"refiner_swap_method": "both"}},
+        "joint",
+        "refiner_swap_method",
+        "joint, separate, vae",
+    ),
+    ({"advanced_params": {"inpaint_engine": "v9"}}, "v2.6", "inpaint_engine", "None, v1, v2.5"),
+    (
+        {"advanced_params": {"vae_name": "sof.safetensors"}},
+        "soft.safetensors",
+        "vae_name",
+        "Default (model)",
+    ),
+    ({"webhook_url": "ftp://x"}, "webhook_url", "webhook_url", "http://"),
+    ({"promt": "a fox"}, "prompt", "promt", "mean prompt"),
+    ({"advanced_params": {"sampler_nam": "euler"}}, "sampler_name", "sampler_nam", "sampler_name"),
 ]
 MODELS = [
     ({"base_model_name": "juggernautXL_v6.safetensors"}, BASE),
@@ -230,7 +257,7 @@ MODELS = [
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"), [(fields, told) for fields, told, _ in TOLERATED] + MODELS
+    ("fields", "told"), [(fields, told) for fields, told, *_ in TOLERATED] + MODELS
 )
 def test_what_is_unknown_is_replaced_or_left_out_with_a_warning(
     ask: Asker, fields: dict[str, Any], told: str
@@ -242,15 +269,20 @@ def test_what_is_unknown_is_replaced_or_left_out_with_a_warning(
     assert (asked.models.refiner, asked.models.vae, asked.prompt.styles) == (None, None, ())
 
 
-@pytest.mark.parametrize(("fields", "told", "field"), TOLERATED)
-def test_strict_refuses_what_is_otherwise_tolerated(
-    make_client: MakeClient, fields: dict[str, Any], told: str, field: str
+@pytest.mark.parametrize(
+    ("fields", "field", "allowed"), [(fields, *rest) for fields, _, *rest in TOLERATED]
+)
+def test_strict_refuses_what_is_otherwise_tolerated_and_tells_what_is_allowed(
+    make_client: MakeClient, fields: dict[str, Any], field: str, allowed: str
 ) -> None:
     answer = make_client(strict=True).post(URL, json={**QUIET, **fields})
     assert answer.status_code == 422
     (error,) = answer.json()["detail"]
     assert error["loc"][-1] == field
-    assert told in error["msg"]
+    assert allowed in error["msg"]
+    assert "left out" not in error["msg"]
+    assert "used instead" not in error["msg"]
+    assert error["input"] is not None
 
 
 def test_strict_leaves_models_to_the_run(ask_strictly: Asker, engine: FakeEngine) -> None:
@@ -339,3 +371,112 @@ def test_configured_defaults_apply(
     assert (asked.sampling.steps, asked.sampling.sampler) == (12, "euler")
     assert asked.models.clip_skip == 1
     assert asked.models.base == "folder/other.safetensors"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image_prompts": [], "input_image": "x", "api_name": "txt2img", "preview_url": "x"},
+        {"overwrite_upscale_strength": 0.5, "vae_name": "x", "sampler_name": "y"},
+        {"advanced_params": {"inpaint_mask_upload_checkbox": True}},
+        {
+            "advanced_params": {
+                "inpaint_mask_upload_checkbox": True,
+                "inpaint_advanced_masking_checkbox": True,
+            }
+        },
+        {f"promt{number}" * 20: 1 for number in range(3)},
+    ],
+)
+def test_fields_of_other_programs_are_ignored_even_if_strict(
+    ask_strictly: Asker, fields: dict[str, Any]
+) -> None:
+    assert ask_strictly(**fields)[1] == ""
+
+
+def test_many_misspelt_fields_cost_no_time(ask: Asker) -> None:
+    began = time.monotonic()
+    ask(**{f"promt_{number}": 1 for number in range(20_000)})
+    assert time.monotonic() - began < 2
+
+
+def test_many_unknown_styles_are_told_once_each_in_one_line(
+    ask: Asker, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"Fooocus Sharpp{number}" for number in range(150)] * 2
+    asked, warning = ask(style_selections=names)
+    assert asked.prompt.styles == ()
+    assert warning.count("'Fooocus Sharpp7'") == 1
+    assert warning.count("did you mean") == 5
+    assert len([entry for entry in caplog.records if "Sharpp" in entry.getMessage()]) == 1
+
+
+def test_a_style_may_be_chosen_twice(ask: Asker) -> None:
+    assert ask(style_selections=["SAI Anime", "SAI Anime"])[0].prompt.styles == ("SAI Anime",) * 2
+
+
+MakeWith = Callable[..., TestClient]
+
+
+@pytest.fixture
+def make_with(core: CoreConfig, settings: Settings, engine: FakeEngine) -> Iterator[MakeWith]:
+    """Starts an app whose configured defaults, or settings, differ as stated."""
+    with ExitStack() as stack:
+
+        def make(*, strict: bool = False, **defaults: Any) -> TestClient:
+            changed = replace(core, defaults=replace(core.defaults, **defaults))
+            app = create_app(
+                settings.model_copy(update={"strict": strict}), changed, lambda: engine
+            )
+            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield make
+
+
+@pytest.mark.parametrize(
+    ("default", "folder"),
+    [
+        ({"refiner": "gone.safetensors"}, "checkpoints"),
+        ({"vae": "gone.safetensors"}, "vae"),
+        ({"model": "gone.safetensors", "previous_models": ()}, "checkpoints"),
+    ],
+)
+def test_without_a_configured_file_no_job_is_made_and_its_folder_told(
+    make_with: MakeWith,
+    core: CoreConfig,
+    default: dict[str, Any],
+    folder: str,
+) -> None:
+    client = make_with(**default)
+    answer = client.post(URL, json=QUIET)
+    assert answer.status_code == 503
+    assert str(next(iter(default.values()))) in answer.json()["detail"]
+    assert str(getattr(core.folders, folder)[0]) in answer.json()["detail"]
+    assert client.get("/v1/generation/job-queue").json()["last_job_id"] is None
+
+
+def test_the_command_that_fetches_a_missing_file_is_told(
+    client: TestClient, core: CoreConfig
+) -> None:
+    (core.folders.checkpoints[0] / BASE).unlink()
+    text = client.post(URL, json=QUIET).json()["detail"]
+    address = core.downloads.checkpoints[BASE]
+    assert f"curl --location --output {core.folders.checkpoints[0] / BASE} {address}" in text
+
+
+def test_a_configured_file_is_not_needed_where_the_request_names_another(
+    make_with: MakeWith, engine: FakeEngine
+) -> None:
+    client = make_with(refiner="gone.safetensors", vae="gone.safetensors")
+    body = {**QUIET, "refiner_model_name": "None", "advanced_params": {"vae_name": "None"}}
+    assert client.post(URL, json=body).status_code == 200
+
+
+def test_an_unknown_configured_style_is_a_warning_at_the_start_and_never_refused(
+    make_with: MakeWith, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make_with(strict=True, styles=("Fooocus Sharpp", "SAI Anime"))
+    assert "'Fooocus Sharpp'" in caplog.text
+    answer = client.post(URL, json={"loras": []})
+    assert answer.status_code == 200
+    assert engine.asked[-1].prompt.styles == ("SAI Anime",)

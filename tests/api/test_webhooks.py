@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import queue
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from fooocusapi.jobs.job import Delivery, JobView
+from fooocusapi.schemas.vocabulary import FinishReason, JobKind, JobStage
+from fooocusapi.webhooks import Webhooks
 from tests.conftest import MakeClient
-from tests.fakes import WAIT_S, FakeEngine, Script
+from tests.fakes import WAIT_S, FakeEngine, FakeReceiver, Script
 
 URL = "/v1/generation/text-to-image"
 SMALL = {"aspect_ratios_selection": "64*64", "style_selections": [], "loras": []}
 
 
-class Receiver:
-    """A web server on this host that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.bodies: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.hold = threading.Event()
-        self.hold.set()
-        self.status = 200
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(length))
-                receiver.hold.wait(WAIT_S)
-                receiver.bodies.put({**body, "_type": self.headers["Content-Type"]})
-                self.send_response(receiver.status)
-                self.send_header("Location", "/elsewhere")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Stay quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://localhost:{self.server.server_address[1]}/hook"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    def next(self) -> dict[str, Any]:
-        return self.bodies.get(timeout=WAIT_S)
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
+def receiver() -> Iterator[FakeReceiver]:
+    receiver = FakeReceiver()
     yield receiver
-    receiver.hold.set()
-    receiver.server.shutdown()
-    receiver.server.server_close()
-    receiver.thread.join()
+    receiver.close()
 
 
 def test_finished_job_is_told_with_the_two_legacy_keys_first(
-    client: TestClient, receiver: Receiver
+    client: TestClient, receiver: FakeReceiver
 ) -> None:
     body = {**SMALL, "webhook_url": receiver.url, "image_number": 2, "image_seed": 5}
     answer = client.post(URL, json=body)
@@ -77,7 +43,7 @@ def test_finished_job_is_told_with_the_two_legacy_keys_first(
 
 
 def test_failed_and_stopped_jobs_are_told(
-    client: TestClient, engine: FakeEngine, receiver: Receiver
+    client: TestClient, engine: FakeEngine, receiver: FakeReceiver
 ) -> None:
     engine.play(Script(failure=ValueError("odd")), Script(gated=True))
     body = {**SMALL, "webhook_url": receiver.url, "async_process": True}
@@ -93,14 +59,14 @@ def test_failed_and_stopped_jobs_are_told(
 
 
 def test_common_receiver_is_told_unless_the_request_names_one(
-    make_client: MakeClient, receiver: Receiver
+    make_client: MakeClient, receiver: FakeReceiver
 ) -> None:
     client = make_client(webhook_url=receiver.url, public_webhooks_only=True)
     job_id = client.post(URL, json=SMALL).headers["X-Fooocus-Job-Id"]
     assert receiver.next()["job_id"] == job_id
 
 
-def test_slow_receiver_delays_no_job(client: TestClient, receiver: Receiver) -> None:
+def test_slow_receiver_delays_no_job(client: TestClient, receiver: FakeReceiver) -> None:
     receiver.hold.clear()
     for _ in range(3):
         client.post(URL, json={**SMALL, "webhook_url": receiver.url})
@@ -113,7 +79,7 @@ def test_slow_receiver_delays_no_job(client: TestClient, receiver: Receiver) -> 
 
 @pytest.mark.parametrize("status", [302, 410, 500])
 def test_answer_of_the_receiver_does_not_touch_the_job(
-    client: TestClient, receiver: Receiver, status: int
+    client: TestClient, receiver: FakeReceiver, status: int
 ) -> None:
     receiver.status = status
     for _ in range(2):
@@ -124,13 +90,13 @@ def test_answer_of_the_receiver_does_not_touch_the_job(
 
 
 def test_requests_may_be_kept_to_public_receivers(
-    make_client: MakeClient, receiver: Receiver, caplog: pytest.LogCaptureFixture
+    make_client: MakeClient, receiver: FakeReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = make_client(public_webhooks_only=True)
     client.post(URL, json={**SMALL, "webhook_url": receiver.url})
     client.__exit__()
     assert receiver.bodies.empty()
-    assert "not one that webhooks may go to" in caplog.text
+    assert "not one that may be contacted" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -141,15 +107,89 @@ def test_link_local_multicast_and_unspecified_addresses_are_never_told(
 ) -> None:
     assert client.post(URL, json={**SMALL, "webhook_url": url}).status_code == 200
     client.__exit__()
-    assert "not one that webhooks may go to" in caplog.text
+    assert "not one that may be contacted" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://x/", "javascript:alert(1)", "http://", "http://x:99999/"]
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://x/",
+        "javascript:alert(1)",
+        "http://",
+        "http://x:99999/",
+        "http://example.com/\x01",
+        "http://xn--a/",
+        f"http://example.com/{'x' * 10_000}",
+        f"http://example.com/{'x' * 70_000}",
+        "http://user:secret@example.com/",
+    ],
+    ids=lambda url: f"{url[:30]!a} {len(url)}",
 )
 def test_what_is_no_web_address_is_left_out_with_a_warning(client: TestClient, url: str) -> None:
     answer = client.post(URL, json={**SMALL, "webhook_url": url})
     assert "webhook_url" in answer.headers["X-Fooocus-Warning"]
+    assert "secret" not in answer.headers["X-Fooocus-Warning"]
+
+
+def ended(webhook: str | None = None) -> JobView:
+    return JobView(
+        id="an id",
+        kind=JobKind.TEXT_TO_IMAGE,
+        delivery=Delivery(webhook=webhook),
+        seed=1,
+        queued_ms=1,
+        stage=JobStage.SUCCESS,
+        reason=FinishReason.SUCCESS,
+    )
+
+
+def make_webhooks(common_target: str, **options: float) -> Webhooks:
+    return Webhooks(common_target, public_only=False, url_of=lambda image: image.name, **options)
+
+
+@pytest.mark.parametrize(
+    "target", ["http://example.com/\x01", "http://xn--a/", "http://[", "\ud800"], ids=ascii
+)
+def test_delivery_outlives_whatever_one_message_raises(
+    receiver: FakeReceiver, caplog: pytest.LogCaptureFixture, target: str
+) -> None:
+    webhooks = make_webhooks(target)
+    webhooks.start()
+    webhooks.announce(ended())
+    webhooks.announce(ended(receiver.url))
+    assert receiver.next()["job_id"] == "an id"
+    webhooks.stop(WAIT_S)
+    assert "webhook of job an id" in caplog.text
+
+
+def test_an_attempt_ends_after_its_time_although_the_receiver_goes_on_sending(
+    receiver: FakeReceiver,
+) -> None:
+    closing = threading.Event()
+
+    def dribble() -> None:
+        with listener.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not closing.wait(0.02):
+                try:
+                    connection.sendall(b"x: y\r\n")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        webhooks = make_webhooks(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout_s=0.2)
+        webhooks.start()
+        webhooks.announce(ended())
+        webhooks.announce(ended(receiver.url))
+        began = time.monotonic()
+        receiver.next()
+        assert time.monotonic() - began < 2
+        closing.set()
+        thread.join()
+    webhooks.stop(WAIT_S)
 
 
 @pytest.mark.parametrize("url", ["", "string", "None", None])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import os
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from fooocus_core.catalog import Catalog, ModelKind
+from fooocus_core.catalog import Catalog, ModelKind, choose_base
 from fooocus_core.config import Folders, load_config
 from fooocus_core.errors import ModelNotFoundError
 
@@ -67,3 +68,34 @@ def test_a_name_never_leads_out_of_the_folders(name: str, catalog: Catalog, tmp_
     with pytest.raises(ModelNotFoundError) as raised:
         catalog.find(ModelKind.CHECKPOINT, name)
     assert f"{tmp_path / 'a'}, {tmp_path / 'b'}" in str(raised.value)
+
+
+def test_a_file_whose_name_is_not_utf8_is_left_out_and_logged_once(
+    catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = catalog.names(ModelKind.CHECKPOINT)
+    (catalog.folders(ModelKind.CHECKPOINT)[0] / os.fsdecode(b"\xff.safetensors")).touch()
+    assert catalog.names(ModelKind.CHECKPOINT) == before
+    assert catalog.names(ModelKind.CHECKPOINT) == before
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("default", "previous", "expected"),
+    [
+        ("two.safetensors", ("one.safetensors",), "two.safetensors"),
+        ("no.safetensors", ("none.safetensors", "one.safetensors"), "one.safetensors"),
+        ("no.safetensors", (), None),
+    ],
+    ids=["default", "previous", "none"],
+)
+def test_the_base_model_is_the_default_or_the_first_previous_one_that_exists(
+    default: str, previous: tuple[str, ...], expected: str | None, tmp_path: Path
+) -> None:
+    config = load_config(root=tmp_path, environ={})
+    (folder,) = config.folders.checkpoints
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("one.safetensors", "two.safetensors"):
+        (folder / name).touch()
+    defaults = replace(config.defaults, model=default, previous_models=previous)
+    assert choose_base(Catalog(config.folders), defaults) == expected

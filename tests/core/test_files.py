@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,11 @@ def test_a_number_without_end_is_not_read(tmp_path: Path) -> None:
     path.write_text("9" * 100_000, encoding="utf-8")
     with pytest.raises(InvalidInputError, match=r"number\.json"):
         read_json(path)
+
+
+def test_names_that_are_not_utf8_are_left_out_and_told(tmp_path: Path) -> None:
+    folder = write(tmp_path, "a.txt", os.fsdecode(b"\xff.txt"), os.fsdecode(b"sub\xff/b.txt"))
+    told: list[str] = []
+    assert list_files(folder, on_unusable=told.append) == ["a.txt"]
+    assert len(told) == 2
+    assert all(text.isascii() and "\\xff" in text for text in told)

@@ -15,6 +15,7 @@ from fooocusapi.exceptions import (
     JobNotFoundError,
     QueueFullError,
     ServerStoppingError,
+    StorageError,
 )
 from fooocusapi.jobs.clock import make_clock
 from fooocusapi.jobs.job import Delivery, Job, JobView
@@ -210,3 +211,34 @@ def test_clock_never_goes_back() -> None:
     times = [clock() for _ in range(100)]
     assert times == sorted(times)
     assert times[0] > 1_600_000_000_000
+
+
+def finish(queue: JobQueue, job: Job, *, keep: bool = False) -> None:
+    queue.submit(job, keep=keep)
+    queue.take()
+    queue.end(job, FinishReason.SUCCESS)
+
+
+def test_a_job_that_is_kept_is_dropped_when_it_is_released(listener: Listener) -> None:
+    queue, kept, others = make_queue(listener, history=1), make_job(), [make_job(), make_job()]
+    for job in (kept, *others):
+        finish(queue, job, keep=job is kept)
+    assert [view.id for view in queue.view().finished] == [kept.id, others[1].id]
+    assert [view.id for view in listener.dropped] == [others[0].id]
+    queue.release(kept)
+    assert [view.id for view in queue.view().finished] == [others[1].id]
+    assert [view.id for view in listener.dropped] == [others[0].id, kept.id]
+
+
+def test_a_job_whose_files_cannot_be_removed_stays(listener: Listener) -> None:
+    def refuse(view: JobView) -> None:
+        raise StorageError("no permission")
+
+    queue = JobQueue(
+        size=1, history=0, on_finished=listener.finished.append, on_dropped=refuse, clock=lambda: 1
+    )
+    job = make_job()
+    finish(queue, job)
+    with pytest.raises(StorageError):
+        queue.delete(job.id)
+    assert queue.find(job.id).id == job.id

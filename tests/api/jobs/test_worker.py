@@ -11,7 +11,7 @@ import pytest
 from fooocus_core.errors import ModelFileError
 from fooocus_core.events import GeneratedImage
 from fooocus_core.params import CanvasParams, GenerationParams, ModelParams
-from fooocusapi.exceptions import StorageError
+from fooocusapi.exceptions import ServiceError, StorageError
 from fooocusapi.jobs.job import Delivery, Job, JobView, SavedImage
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.worker import Worker
@@ -156,4 +156,21 @@ def test_stopping_cancels_what_outlasts_the_grace_time(bench: Bench) -> None:
     running = bench.run()
     bench.engine.gate.wait_for_step()
     bench.worker.stop(0.01)
-    assert bench.result(running).reason is FinishReason.USER_CANCEL
+    view = bench.result(running)
+    assert (view.reason, view.error) == (FinishReason.ERROR, "the server was stopped")
+
+
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), SystemExit(3), StopIteration(), GeneratorExit()], ids=repr
+)
+def test_a_call_that_raises_what_would_end_its_waiter_is_told_as_a_failure(
+    bench: Bench, failure: BaseException
+) -> None:
+    def fail(engine: object) -> None:
+        raise failure
+
+    bench.worker.start()
+    with pytest.raises(ServiceError) as raised:
+        bench.queue.call(fail).result(timeout=WAIT_S)
+    assert raised.value.__cause__ is failure
+    assert bench.result(bench.run()).reason is FinishReason.SUCCESS

@@ -20,20 +20,23 @@ from fooocus_core.loading.checkpoint import (
     build_checkpoint,
     build_vae,
     detect_kind,
-    load_checkpoint,
-    load_vae,
+    load_refiner,
 )
 from fooocus_core.loading.memory import DevicePlan, plan_device
 from fooocus_core.loading.weight_file import WeightFile, read_weights
 from tests.golden import GOLDEN, NETWORK, assert_matches, load_arrays
+from tests.networks import load_checkpoint, load_vae
 
 CPU = plan_device(None, DeviceOptions())
 META = DevicePlan(
     device=torch.device("meta"),
     vae_device=torch.device("meta"),
+    text_device=torch.device("meta"),
     unet=torch.float16,
+    unet_compute=torch.float16,
     text=torch.float16,
     vae=torch.bfloat16,
+    vae_compute=torch.bfloat16,
     expansion=torch.float16,
     small=torch.float16,
 )
@@ -102,6 +105,32 @@ def test_small_checkpoints_of_every_kind_load(
     assert (loaded.clip_l is not None, loaded.clip_g is not None) == (has_clip_l, has_clip_g)
     assert not loaded.unet.training
     assert {p.dtype for p in loaded.unet.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "has_vae"),
+    [
+        ("tiny_sdxl", CheckpointKind.SDXL, False),
+        ("tiny_refiner", CheckpointKind.SDXL_REFINER, False),
+        ("tiny_sd15", CheckpointKind.SD15, True),
+    ],
+)
+def test_only_what_refines_is_loaded_of_a_refiner(
+    weights: Path, name: str, kind: CheckpointKind, has_vae: bool
+) -> None:
+    path = weights / "checkpoints" / f"{name}.safetensors"
+    refiner, whole = load_refiner(path, CPU), load_checkpoint(path, CPU)
+    assert refiner.kind is kind
+    assert (refiner.vae is not None) is has_vae
+    for empty, full in ((refiner.clip_l, whole.clip_l), (refiner.clip_g, whole.clip_g)):
+        assert (empty is None) is (full is None)
+        if empty is not None and full is not None:
+            assert {name: p.shape for name, p in empty.named_parameters()} == {
+                name: p.shape for name, p in full.named_parameters()
+            }
+            assert all(parameter.is_meta for parameter in empty.parameters())
+    states = refiner.unet.state_dict(), whole.unet.state_dict()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
 def test_heads_are_64_wide_but_eight_in_sd15(weights: Path, sdxl: Checkpoint) -> None:
@@ -201,8 +230,7 @@ def test_text_weights_are_rounded_but_embeddings_are_not(tensors: dict[str, Tens
     assert model is not None
     weight = model.encoder.layers[0].mlp.fc1.weight
     table = model.embeddings.token_embedding.weight
-    assert weight.dtype is table.dtype is torch.float32
-    assert torch.equal(weight, weight.half().float())
+    assert (weight.dtype, table.dtype) == (torch.float16, torch.float32)
     assert not torch.equal(table, table.half().float())
 
 

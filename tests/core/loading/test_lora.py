@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fooocus_core.errors import ModelFileError
-from fooocus_core.loading.checkpoint import Checkpoint, load_checkpoint
+from fooocus_core.loading.checkpoint import Checkpoint
 from fooocus_core.loading.lora import LoraMatch, match_lora, read_lora
 from fooocus_core.loading.lora_names import clip_g_names, clip_l_names, unet_names
 from fooocus_core.loading.weight_patches import PatchSet, merged_weights
@@ -26,7 +26,7 @@ from tests.golden import (
     load_cases,
     random_array,
 )
-from tests.networks import CPU_PLAN, evaluate_unet, load_small_sdxl
+from tests.networks import CPU_PLAN, evaluate_unet, load_checkpoint, load_small_sdxl
 
 CPU = torch.device("cpu")
 CASES = load_cases("components/lora")
@@ -120,6 +120,7 @@ def test_merged_networks_give_the_recorded_outputs(
             checkpoint.clip_g,
             tokenizer=Tokenizer(),
             inversions=TextualInversions([], warn=pytest.fail),
+            check=lambda: None,
         )
         text = encoder.encode([case["prompt"]], pooled_texts=1, clip_skip=2)
         context = text.embeddings.repeat(2, 1, 1)

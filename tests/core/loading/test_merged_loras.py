@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from fooocus_core.config import DeviceOptions, Precision
 from fooocus_core.errors import ModelFileError
-from fooocus_core.loading.checkpoint import Checkpoint, load_checkpoint
+from fooocus_core.loading.checkpoint import Checkpoint
+from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.merged_loras import LoraFile, MergedLoras
-from tests.networks import CPU_PLAN
+from tests.networks import CPU_PLAN, load_checkpoint
 
 
 @pytest.fixture
@@ -75,10 +78,26 @@ def test_an_equal_list_is_not_read_again(
     copy.write_bytes(first.path.read_bytes())
     loras = MergedLoras(checkpoint, CPU_PLAN)
     loras.merge([LoraFile(path=copy, weight=0.5)])
-    copy.unlink()
     merged = state(checkpoint)
+    before = copy.stat()
+    copy.write_bytes(bytes(before.st_size))
+    os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
     loras.merge([LoraFile(path=copy, weight=0.5)])
     assert differing(merged, state(checkpoint)) == set()
+
+
+def test_a_file_that_changed_is_merged_again(
+    checkpoint: Checkpoint, first: LoraFile, second: LoraFile, tmp_path: Path
+) -> None:
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(first.path.read_bytes())
+    loras = MergedLoras(checkpoint, CPU_PLAN)
+    loras.merge([LoraFile(path=path, weight=0.5)])
+    merged = state(checkpoint)
+    path.unlink()
+    path.write_bytes(second.path.read_bytes())
+    loras.merge([LoraFile(path=path, weight=0.5)])
+    assert differing(merged, state(checkpoint))
 
 
 def test_a_foreign_file_is_ignored_with_a_warning_each_time(
@@ -103,3 +122,21 @@ def test_a_broken_file_leaves_the_original_weights(
     with pytest.raises(ModelFileError, match="broken"):
         loras.merge([first, LoraFile(path=broken, weight=1.0)])
     assert differing(before, state(checkpoint)) == set()
+
+
+def test_sums_are_rounded_like_the_weights_also_where_these_are_kept_wider(
+    checkpoint: Checkpoint, weights: Path
+) -> None:
+    plan = plan_device(None, DeviceOptions(unet_in=Precision.FP8_E5M2))
+    narrow = load_checkpoint(checkpoint.path, plan)
+    before = state(narrow)
+    path = weights / "loras" / "tiny_lycoris.safetensors"
+    loras = MergedLoras(narrow, plan)
+    loras.merge([LoraFile(path=path, weight=0.7)])
+    changed = differing(before, state(narrow))
+    assert any("norm" in name for name in changed)
+    for name, weight in narrow.unet.state_dict().items():
+        if f"unet.{name}" in changed:
+            assert torch.equal(weight.float(), weight.to(torch.float8_e5m2).float())
+    loras.undo()
+    assert differing(before, state(narrow)) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,16 @@ from torch import Tensor, nn
 
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.checkpoint import CheckpointKind
+from fooocus_core.loading.memory import Streaming
 from fooocus_core.loading.merged_loras import LoraFile
 from fooocus_core.loading.store import ModelFiles, ModelStore
 from tests.networks import CPU_PLAN
+
+# Another device than "cpu" to the code, and the same memory to torch.
+ELSEWHERE = torch.device("cpu", 0)
+MOVING = replace(
+    CPU_PLAN, device=ELSEWHERE, vae_device=ELSEWHERE, text_device=ELSEWHERE, stays=False
+)
 
 
 @pytest.fixture
@@ -142,3 +150,79 @@ def test_a_refiner_loaded_later_gets_the_loras_of_the_base(
     store.merge([lora])
     assert loaded.refiner is not None
     assert is_changed(loaded.refiner.unet, before)
+
+
+def test_only_what_was_brought_last_is_on_the_device(files: dict[str, Path]) -> None:
+    carried: list[Tensor] = []
+
+    def carry(tensor: Tensor, device: torch.device) -> Tensor:
+        assert device == ELSEWHERE
+        carried.append(tensor.clone())
+        return carried[-1]
+
+    store = ModelStore(MOVING, carry)
+    base = store.prepare(ModelFiles(base=files["sdxl"])).base
+    assert base.clip_l is not None
+    networks = (base.unet, base.vae, base.clip_l)
+    bringing = {
+        base.clip_l: lambda: store.bring_text_encoders(base),
+        base.unet: lambda: store.bring_unet(base.unet),
+        base.vae: lambda: store.bring_vae(base.vae),
+    }
+    for brought, bring in bringing.items():
+        bring()
+        there = {tensor.data_ptr() for tensor in carried}
+        for network in networks:
+            is_there = {weight.data_ptr() in there for weight in network.parameters()}
+            assert is_there == {network is brought}
+
+
+def test_loras_are_merged_into_what_waits_and_not_into_a_copy(
+    files: dict[str, Path], lora: LoraFile
+) -> None:
+    def carry(tensor: Tensor, device: torch.device) -> Tensor:
+        return tensor.clone()
+
+    store = ModelStore(MOVING, carry)
+    unet = store.prepare(ModelFiles(base=files["sdxl"])).base.unet
+    before = state(unet)
+    store.bring_unet(unet)
+    store.merge([lora])
+    assert is_changed(unet, before)
+    store.bring_unet(unet)
+    assert is_changed(unet, before)
+    store.merge([])
+    assert not is_changed(unet, before)
+
+
+def test_a_streamed_unet_is_not_brought_as_a_whole(files: dict[str, Path]) -> None:
+    def refuse(tensor: Tensor, device: torch.device) -> Tensor:
+        raise AssertionError("nothing is to be carried")
+
+    store = ModelStore(replace(MOVING, streaming=Streaming.LAYERS), refuse)
+    store.bring_unet(store.prepare(ModelFiles(base=files["sdxl"])).base.unet)
+
+
+def overwrite(path: Path, other: Path) -> None:
+    """Put another file in a file's place, as a download or a copy does."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(other.read_bytes())
+
+
+def test_a_file_that_changed_is_loaded_again(
+    store: ModelStore, files: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    overwrite(path, files["sdxl"])
+    first = store.prepare(ModelFiles(base=path, refiner=path))
+    before = state(first.base.unet)
+    overwrite(path, files["sdxl_b"])
+    second = store.prepare(ModelFiles(base=path, refiner=path))
+    assert is_changed(second.base.unet, before)
+    assert second.refiner is not None
+    assert is_changed(second.refiner.unet, before)
+
+
+def test_a_missing_file_is_an_error_that_names_it(store: ModelStore, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"no\.safetensors"):
+        store.prepare(ModelFiles(base=tmp_path / "no.safetensors"))

@@ -136,3 +136,11 @@ def test_unknown_names_are_warned_of_or_refused(tmp_path: Path) -> None:
     assert "'x'" in compose("<lora:x:1>").warnings[0]
     with pytest.raises(InvalidInputError, match="'Nope'"):
         compose("a cat", styles=("Nope",))
+
+
+def test_control_characters_other_than_tabs_and_line_ends_are_left_out() -> None:
+    composed = compose("a\0 \x1bcat\ton\x7f\r\nmore\x08", "\x01dull\nbad\0")
+    picture = composed.pictures[0]
+    assert picture.positive == ("a cat\ton", "more")
+    assert picture.negative == ("dull", "bad")
+    assert (picture.log_positive, picture.log_negative) == ("a cat\ton\nmore", "dull\nbad")

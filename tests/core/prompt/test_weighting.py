@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -79,3 +80,18 @@ def test_parentheses_without_partner_are_text(text: str, expected: list[tuple[st
 def test_any_number_of_parentheses_gives_finite_weights(text: str) -> None:
     assert all(math.isfinite(run.weight) for run in parse_weights(text))
     assert all(run.weight <= FLOAT32_MAX for run in parse_weights(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 50_000 + "a:x" + ")" * 50_000,
+        "(:" * 30_000 + ")" * 30_000,
+        "(" * 20_000 + "a:" + "1" * 60_000 + ")" * 20_000,
+    ],
+    ids=["no number inside", "a colon each", "long number"],
+)
+def test_the_longest_prompt_is_parsed_at_once(text: str) -> None:
+    began = time.process_time()
+    parse_weights(text)
+    assert time.process_time() - began < 2.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -82,3 +84,35 @@ def test_a_file_that_is_not_utf8_is_left_out_with_a_warning(tmp_path: Path) -> N
     wildcards = Wildcards([tmp_path])
     assert wildcards.fill("__hue__", Random(0), image=0, in_order=False) == "hue"
     assert "hue.txt, line 2" in wildcards.warnings[0]
+
+
+def test_the_longest_prompt_is_filled_at_once(tmp_path: Path) -> None:
+    folder = write_files(tmp_path, {"hue": ["red"]})
+    text = " ".join(f"__n{number}__ __hue__" for number in range(50_000))
+    began = time.process_time()
+    filled = fill(folder, text)
+    assert time.process_time() - began < 2.0
+    assert filled == " ".join(f"n{number} red" for number in range(50_000))
+
+
+def test_too_many_glued_placeholders_are_refused(tmp_path: Path) -> None:
+    text = " ".join(f"__a__{number}__" for number in range(60_000))
+    with pytest.raises(InvalidInputError, match="wildcard"):
+        fill(tmp_path, text)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_placeholders_are_replaced_one_after_the_other(seed: int, tmp_path: Path) -> None:
+    files = {"a": ["x", "__b__", "y_"], "b": ["_z", "w w"], "_c": ["q"], "a__b": ["__a__"]}
+    rng = Random(seed)
+    pieces = ["__a__", "__b__", "__no__", "___c__", "__a__b__", "_", " ", "x", "__"]
+    text = "".join(rng.choice(pieces) for _ in range(12))
+    drawn, expected = Random(seed), text
+    for _ in range(64):
+        for name in re.findall(r"__([\w-]+)__", expected):
+            if name in files:
+                expected = expected.replace(f"__{name}__", drawn.choice(files[name]), 1)
+            else:
+                expected = expected.replace(f"__{name}__", name)
+    wildcards = Wildcards([write_files(tmp_path, files)])
+    assert wildcards.fill(text, Random(seed), image=0, in_order=False) == expected

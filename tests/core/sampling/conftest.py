@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from fooocus_core.config import DeviceOptions
-from fooocus_core.loading.checkpoint import Checkpoint, load_checkpoint
+from fooocus_core.loading.checkpoint import Checkpoint
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.text.encoder import TextConditioning, TextEncoder
 from fooocus_core.text.textual_inversion import TextualInversions
 from fooocus_core.text.tokens import Tokenizer
+from tests.networks import load_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,11 @@ def text_encoder(checkpoint: Checkpoint) -> TextEncoder:
     assert checkpoint.clip_l is not None
     assert checkpoint.clip_g is not None
     return TextEncoder(
-        checkpoint.clip_l, checkpoint.clip_g, tokenizer=Tokenizer(), inversions=inversions
+        checkpoint.clip_l,
+        checkpoint.clip_g,
+        tokenizer=Tokenizer(),
+        inversions=inversions,
+        check=lambda: None,
     )
 
 

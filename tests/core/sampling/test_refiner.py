@@ -15,7 +15,7 @@ from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
 from fooocus_core.choices import RefinerSwap, Sampler, Scheduler
-from fooocus_core.loading.checkpoint import Checkpoint, CheckpointKind, load_checkpoint
+from fooocus_core.loading.checkpoint import Checkpoint, CheckpointKind
 from fooocus_core.params import GuidanceParams
 from fooocus_core.sampling.denoiser import MAX_REPEATS, GuidedDenoiser
 from fooocus_core.sampling.noise import SeededNoise
@@ -47,7 +47,7 @@ from fooocus_core.unet.size_conditioning import (
 )
 from fooocus_core.vae.interposer import Interposer, load_interposer
 from tests.golden import LATENT, NETWORK, assert_matches, case_id, load_arrays, load_json
-from tests.networks import CPU_PLAN, Formula, evaluate_unet, formula_prompts
+from tests.networks import CPU_PLAN, Formula, evaluate_unet, formula_prompts, load_checkpoint
 
 RECORDED = load_arrays("components/refiner")
 CASES = load_json("components/refiner")

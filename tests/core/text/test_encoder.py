@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from fooocus_core.config import DeviceOptions
-from fooocus_core.errors import InvalidInputError
-from fooocus_core.loading.checkpoint import Checkpoint, load_checkpoint
+from fooocus_core.errors import InvalidInputError, RunCancelled
+from fooocus_core.loading.checkpoint import Checkpoint
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.text.encoder import TextEncoder, apply_weights
 from fooocus_core.text.textual_inversion import TextualInversions
@@ -24,6 +24,7 @@ from tests.golden import (
     load_cases,
     load_json,
 )
+from tests.networks import load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,7 @@ def make_encoder(
         checkpoint.clip_g,
         tokenizer=tokenizer,
         inversions=TextualInversions([folder], warnings.append),
+        check=lambda: None,
     )
 
 
@@ -115,3 +117,35 @@ def test_an_embedding_with_very_different_row_counts_is_refused(
     encoder = make_encoder(checkpoint, tokenizer, tmp_path, [])
     with pytest.raises(InvalidInputError, match="more rows"):
         encoder.encode(["embedding:odd"], pooled_texts=1, clip_skip=2)
+
+
+def test_a_stop_is_seen_between_the_batches_of_a_long_text(
+    checkpoint: Checkpoint, tokenizer: Tokenizer
+) -> None:
+    assert checkpoint.clip_l is not None
+    assert checkpoint.clip_g is not None
+    checks = iter([None, None, RunCancelled()])
+
+    def check() -> None:
+        if error := next(checks):
+            raise error
+
+    encoder = TextEncoder(
+        checkpoint.clip_l,
+        checkpoint.clip_g,
+        tokenizer=tokenizer,
+        inversions=TextualInversions([], pytest.fail),
+        check=check,
+    )
+    with pytest.raises(RunCancelled):
+        encoder.encode(["cat, " * 2_000], pooled_texts=1, clip_skip=2)
+    assert next(checks, "all made") == "all made"
+
+
+def test_a_text_of_many_batches_has_the_states_of_its_chunks(encoder: TextEncoder) -> None:
+    chunk, last = " ".join(["cat"] * 75), " ".join(["dog"] * 75)
+    whole = encoder.encode([" ".join([chunk] * 40 + [last])], pooled_texts=1, clip_skip=2)
+    parts = encoder.encode([chunk] * 40 + [last], pooled_texts=1, clip_skip=2)
+    assert whole.embeddings.shape == (1, 77 * 41, parts.embeddings.shape[-1])
+    assert torch.allclose(whole.embeddings, parts.embeddings, atol=1e-5)
+    assert torch.allclose(whole.pooled, parts.pooled, atol=1e-5)

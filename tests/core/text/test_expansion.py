@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def test_no_word_is_drawn_twice_but_the_comma_may_be(expansion: PromptExpansion)
 def test_half_precision_stays_half_up_to_the_draw(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_device(None, DeviceOptions(all_in_fp16=True))
+    plan = replace(plan_device(None, DeviceOptions()), expansion=torch.float16)
     half = load_expansion([folder], plan)
     assert half is not None
     seen = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
 from fooocus_core.config import DeviceOptions
-from fooocus_core.errors import DeviceMemoryError
-from fooocus_core.loading.checkpoint import load_checkpoint, load_vae
+from fooocus_core.errors import DeviceMemoryError, FooocusError
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.vae.codec import decode, draw_posterior, encode, to_image, to_pixels
 from tests.golden import GOLDEN, NETWORK, assert_matches, load_arrays, random_array
+from tests.networks import load_checkpoint, load_vae
 
 CPU = plan_device(None, DeviceOptions())
 RECORDED = load_arrays("components/vae")
@@ -54,7 +55,7 @@ def assert_same_picture(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 def test_a_decoded_picture_is_the_recorded_one(vae: AutoencoderKL) -> None:
-    picture = decode(vae, torch.from_numpy(RECORDED["lat"]))
+    picture = decode(vae, torch.from_numpy(RECORDED["lat"]), warn=pytest.fail)
     assert picture.dtype == np.uint8
     assert_same_picture(picture, RECORDED["dec_u8"])
 
@@ -74,7 +75,7 @@ def test_the_values_behind_a_decoded_picture_are_the_recorded_ones(vae: Autoenco
 def test_a_big_latent_decodes_whole_and_in_tiles(
     vae: AutoencoderKL, big_latent: torch.Tensor, name: str, tiled: bool
 ) -> None:
-    assert_same_picture(decode(vae, big_latent, tiled=tiled), RECORDED[name])
+    assert_same_picture(decode(vae, big_latent, warn=pytest.fail, tiled=tiled), RECORDED[name])
 
 
 def test_an_encoded_picture_is_the_recorded_latent(
@@ -101,7 +102,7 @@ def test_a_stand_alone_vae_gives_its_own_results(
     other_vae: AutoencoderKL, generator: torch.Generator
 ) -> None:
     latent = encode(other_vae, to_pixels(RECORDED["img"]), generator=generator)
-    picture = decode(other_vae, torch.from_numpy(RECORDED["lat"]))
+    picture = decode(other_vae, torch.from_numpy(RECORDED["lat"]), warn=pytest.fail)
     assert_matches(latent, RECORDED["enc_vae_b"], NETWORK)
     assert_same_picture(picture, RECORDED["dec_vae_b_u8"])
 
@@ -156,9 +157,54 @@ class Full:
 def test_too_little_memory_falls_back_to_tiles(vae: AutoencoderKL) -> None:
     latent = torch.from_numpy(random_array(3, (1, 4, 6, 20)))
     full = Full(vae, failures=1)
-    assert np.array_equal(decode(full, latent), decode(vae, latent, tiled=True))  # type: ignore[arg-type]
+    picture = decode(full, latent, warn=pytest.fail)  # type: ignore[arg-type]
+    assert np.array_equal(picture, decode(vae, latent, warn=pytest.fail, tiled=True))
 
 
 def test_too_little_memory_for_a_tile_is_an_error(vae: AutoencoderKL) -> None:
     with pytest.raises(DeviceMemoryError, match="in tiles"):
-        decode(Full(vae, failures=2), torch.zeros(1, 4, 8, 8))  # type: ignore[arg-type]
+        decode(Full(vae, failures=2), torch.zeros(1, 4, 8, 8), warn=pytest.fail)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_latent_that_is_not_finite_is_an_error(vae: AutoencoderKL, value: float) -> None:
+    latent = torch.zeros(1, 4, 8, 8)
+    latent[0, 1, 2, 3] = value
+    with pytest.raises(FooocusError, match="Sampling gave values that are not finite"):
+        decode(vae, latent, warn=pytest.fail)
+
+
+@pytest.fixture
+def narrow_vae(vae: AutoencoderKL) -> AutoencoderKL:
+    """In bfloat16, and beyond its range in the middle unless its weights are float32."""
+    narrow = copy.deepcopy(vae).to(torch.bfloat16)
+
+    def overflow(layer: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
+        is_narrow = layer.weight.dtype is torch.bfloat16
+        return output * float("inf") if is_narrow else output
+
+    narrow.decoder.conv_out.register_forward_hook(overflow)
+    return narrow
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_picture_beyond_the_precision_is_decoded_in_float32(
+    narrow_vae: AutoencoderKL, tiled: bool
+) -> None:
+    before = {name: tensor.clone() for name, tensor in narrow_vae.state_dict().items()}
+    warnings: list[str] = []
+    latent = torch.from_numpy(random_array(3, (1, 4, 8, 8)))
+    picture = decode(narrow_vae, latent, warn=warnings.append, tiled=tiled)
+    wide = copy.deepcopy(narrow_vae).to(torch.float32)
+    assert np.array_equal(picture, decode(wide, latent, warn=pytest.fail, tiled=tiled))
+    assert ["float32" in text for text in warnings] == [True]
+    after = narrow_vae.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_a_picture_that_float32_cannot_hold_either_is_an_error(vae: AutoencoderKL) -> None:
+    broken = copy.deepcopy(vae)
+    with torch.no_grad():
+        broken.decoder.conv_out.bias.fill_(float("inf"))
+    with pytest.raises(FooocusError, match="The VAE gave values that are not finite"):
+        decode(broken, torch.zeros(1, 4, 8, 8), warn=pytest.fail)

@@ -67,3 +67,8 @@ def test_a_file_of_another_network_is_an_error(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "xlvaeapp.pth")
     with pytest.raises(ModelFileError, match=r"xlvaeapp\.pth"):
         load_preview([tmp_path], PLAN)
+
+
+def test_values_that_are_not_finite_are_shown_black() -> None:
+    picture = PreviewNetwork().picture(torch.full((1, 4, 8, 8), float("nan")))
+    assert not picture.any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from fooocus_core.catalog import Catalog
 from fooocus_core.choices import RefinerSwap, Sampler
 from fooocus_core.config import DeviceOptions, load_config
 from fooocus_core.engine import Engine, create_engine
-from fooocus_core.errors import ModelFileError, ModelNotFoundError, RunCancelled
+from fooocus_core.errors import FooocusError, ModelFileError, ModelNotFoundError, RunCancelled
 from fooocus_core.events import CancelToken, Event, Preview
 from fooocus_core.hashes import HashCache
 from fooocus_core.loading.store import ModelStore
@@ -177,3 +178,25 @@ def test_a_run_cancelled_after_the_switch_changes_nothing_for_the_next(
     with pytest.raises(RunCancelled):
         list(engine.generate(job, stop_late, cancel))
     assert np.array_equal(paint(engine, job), expected)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"freeu": FreeUParams(b1=1e30, b2=1e30, s1=1e30, s2=1e30)},
+        {"prompt": PromptParams(positive="(a:3e38) b")},
+    ],
+    ids=["freeu", "weight"],
+)
+def test_values_that_are_not_finite_give_an_error_and_no_picture(
+    engine: Engine, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(FooocusError, match="not finite"):
+        paint(engine, replace(asked(None), **changes))
+
+
+def test_without_the_default_model_a_previous_one_is_loaded(models: Path, tmp_path: Path) -> None:
+    environ = {"default_model": "no.safetensors", "previous_default_models": f'["{BASE}"]'}
+    create_engine(
+        load_config(root=tmp_path, models_path=models, environ=environ), DeviceOptions()
+    ).load()

@@ -1,0 +1,56 @@
+"""Fields of a request that nobody knows but that look like misspelt ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from difflib import get_close_matches
+from itertools import islice
+
+from fooocusapi.schemas.parameters import AdvancedParams, GenerationRequest
+from fooocusapi.tolerance import Tolerance
+
+_MAX_LOOKED_AT = 100
+_MAX_LENGTH = 60
+_ALIKE = 0.8
+# An older name of one of the options, known without being a field of its own.
+_ALIASES = frozenset({"inpaint_mask_upload_checkbox"})
+
+
+def check_field_names(request: GenerationRequest, tolerance: Tolerance) -> None:
+    """Tell of unknown fields that are spelt nearly like a known one.
+
+    All others are meant for other programs, and no word is said of them; nor of options that stand
+    beside ``advanced_params``, where some clients repeat them.
+
+    Raises:
+        InvalidFieldError: Strict, and there is one.
+    """
+    _check(request, (), {*AdvancedParams.model_fields, *_ALIASES}, tolerance)
+    _check(request.advanced_params, ("advanced_params",), _ALIASES, tolerance)
+
+
+def _check(
+    part: GenerationRequest | AdvancedParams,
+    place: tuple[str, ...],
+    passed_over: Collection[str],
+    tolerance: Tolerance,
+) -> None:
+    unknown = (name for name in part.model_extra or {} if name not in passed_over)
+    for name, meant in _misspelt(unknown, type(part).model_fields):
+        tolerance.tolerate(
+            (*place, name),
+            name,
+            f"unknown field '{name}'",
+            instead="ignored",
+            allowed="the fields that /docs describes",
+            close=[meant],
+        )
+
+
+def _misspelt(given: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    # Only so many are looked at, so that a body full of unknown fields costs no time.
+    for name in islice(given, _MAX_LOOKED_AT):
+        if len(name) <= _MAX_LENGTH:
+            close = get_close_matches(name.casefold(), known, n=1, cutoff=_ALIKE)
+            if close:
+                yield name, close[0]

@@ -1,0 +1,67 @@
+"""Telling callers what of a request cannot be used: a warning, or under ``--strict`` a refusal.
+
+Knows neither what is asked for nor what is used instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from fooocusapi.exceptions import InvalidFieldError
+
+_MAX_NAME_SHOWN = 100
+
+
+class Tolerance:
+    """Collects what is tolerated while one request is translated.
+
+    Attributes:
+        warnings: One line each, in order.
+    """
+
+    def __init__(self, *, strict: bool) -> None:
+        self.is_strict = strict
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Tell the caller something that is no fault of the request."""
+        self.warnings.append(" ".join(text.split()))
+
+    def tolerate(
+        self,
+        location: tuple[str | int, ...],
+        value: object,
+        problem: str,
+        *,
+        instead: str,
+        allowed: str,
+        close: Sequence[str] = (),
+    ) -> None:
+        """Warn of a value that cannot be used.
+
+        Args:
+            location: Path of the field in the body.
+            problem: What is wrong.
+            instead: What is done all the same.
+            allowed: What may be given.
+            close: What was probably meant.
+
+        Raises:
+            InvalidFieldError: Strict.
+        """
+        hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+        if self.is_strict:
+            text = " ".join(f"{problem}{hint}; allowed: {allowed}".split())
+            raise InvalidFieldError(location, text, value)
+        self.warn(f"{problem}: {instead}{hint}")
+
+
+def close_to(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three names that are spelt alike, the closest first."""
+    return get_close_matches(shown(name), list(known))
+
+
+def shown(name: str) -> str:
+    """A name that a caller sent, short enough for a message."""
+    return name if len(name) <= _MAX_NAME_SHOWN else f"{name[:_MAX_NAME_SHOWN]}..."

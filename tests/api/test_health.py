@@ -1,0 +1,50 @@
+"""GET /health and its other names."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fooocus_core.config import CoreConfig
+from fooocusapi import __version__
+from fooocusapi.app import create_app
+from fooocusapi.settings import Settings
+from tests.conftest import MakeClient
+from tests.fakes import STEPS, WAIT_S, FakeEngine, Script
+
+SMALL = {"aspect_ratios_selection": "64*64", "style_selections": [], "loras": []}
+
+
+@pytest.mark.parametrize("path", ["/health", "/healthz", "/livez"])
+def test_health_needs_no_key(make_client: MakeClient, path: str) -> None:
+    client = make_client(apikey="a key", preload=True)
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "ready",
+        "version": __version__,
+        "checks": {"worker": True},
+    }
+
+
+def test_a_running_job_is_told(client: TestClient, engine: FakeEngine) -> None:
+    engine.play(Script(gated=True))
+    client.post("/v1/generation/text-to-image", json={**SMALL, "async_process": True})
+    engine.gate.wait_for_step()
+    answer = client.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "busy")
+    engine.gate.open(STEPS)
+
+
+def test_without_a_living_worker_the_server_is_not_healthy(client: TestClient) -> None:
+    client.app.state.services.worker.stop(WAIT_S)  # type: ignore[attr-defined]
+    answer = client.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (503, "draining")
+    assert answer.json()["checks"] == {"worker": False}
+
+
+def test_a_server_whose_worker_never_began_has_failed(
+    settings: Settings, core: CoreConfig, engine: FakeEngine
+) -> None:
+    answer = TestClient(create_app(settings, core, lambda: engine)).get("/livez")
+    assert (answer.status_code, answer.json()["status"]) == (503, "failed")

@@ -1,0 +1,115 @@
+"""Where weights wait between uses never changes a picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fooocus_core.catalog import Catalog
+from fooocus_core.choices import RefinerSwap
+from fooocus_core.config import load_config
+from fooocus_core.engine import Engine
+from fooocus_core.events import CancelToken
+from fooocus_core.hashes import HashCache
+from fooocus_core.loading.memory import DevicePlan, Streaming
+from fooocus_core.loading.store import ModelStore
+from fooocus_core.params import (
+    CanvasParams,
+    GenerationParams,
+    Image,
+    Lora,
+    ModelParams,
+    PromptParams,
+    SamplingParams,
+    Size,
+)
+from fooocus_core.prompt.styles import load_styles
+from fooocus_core.text.tokens import Tokenizer
+from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
+from fooocus_core.workflows.resources import Resources
+from tests.networks import CPU_PLAN
+
+# Another device than "cpu" to the code, and the same memory to torch.
+ELSEWHERE = torch.device("cpu", 0)
+MOVING = replace(
+    CPU_PLAN, device=ELSEWHERE, vae_device=ELSEWHERE, text_device=ELSEWHERE, stays=False
+)
+LORAS = ((Lora(name="tiny_lora.safetensors", weight=0.8),), ())
+
+
+class Carrier:
+    """Copies like a device would, and notes the size of what it copies."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, tensor: Tensor, device: torch.device) -> Tensor:
+        assert device == ELSEWHERE
+        self.sizes.append(tensor.numel())
+        return tensor.clone()
+
+
+def make_engine(weights: Path, folder: Path, plan: DevicePlan, carrier: Carrier) -> Engine:
+    (folder / "outputs").mkdir(exist_ok=True)
+    config = load_config(root=folder, models_path=weights, environ={})
+    resources = Resources(
+        config=config,
+        catalog=Catalog(config.folders),
+        hashes=HashCache(config.folders.outputs / "hashes"),
+        models=ModelStore(plan, carrier),
+        auxiliary=AuxiliaryNetworks(plan, config.folders),
+        tokenizer=Tokenizer(),
+    )
+    return Engine(resources, load_styles(None))
+
+
+def paint(engine: Engine, swap: RefinerSwap, loras: tuple[Lora, ...]) -> Image:
+    params = GenerationParams(
+        models=ModelParams(
+            base="tiny_sdxl.safetensors",
+            refiner="tiny_refiner.safetensors",
+            refiner_swap=swap,
+            loras=loras,
+        ),
+        prompt=PromptParams(positive="a cat on a roof"),
+        canvas=CanvasParams(size=Size(128, 128), seed=3),
+        sampling=SamplingParams(steps=4, switch_step=2),
+    )
+    (made,) = engine.generate(params, [].append, CancelToken())
+    return made.image
+
+
+@pytest.fixture(scope="module")
+def expected(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Image]:
+    """What networks that stay where they are paint, for each swap and list of LoRAs."""
+    carrier = Carrier()
+    engine = make_engine(weights, tmp_path_factory.mktemp("root"), CPU_PLAN, carrier)
+    images = [paint(engine, swap, loras) for swap in RefinerSwap for loras in LORAS]
+    assert carrier.sizes == []
+    return images
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        MOVING,
+        replace(MOVING, streaming=Streaming.BLOCKS, text_device=torch.device("cpu")),
+        replace(MOVING, streaming=Streaming.LAYERS, text_device=torch.device("cpu")),
+        replace(MOVING, stays=True, streaming=Streaming.LAYERS),
+    ],
+    ids=["normal", "low", "no", "no, others stay"],
+)
+def test_a_picture_is_the_same_in_every_memory_mode(
+    weights: Path, tmp_path: Path, expected: list[Image], plan: DevicePlan
+) -> None:
+    carrier = Carrier()
+    engine = make_engine(weights, tmp_path, plan, carrier)
+    images = [paint(engine, swap, loras) for swap in RefinerSwap for loras in LORAS]
+    for image, other in zip(images, expected, strict=True):
+        assert np.array_equal(image, other)
+    assert any(carrier.sizes) is not plan.stays

@@ -1,0 +1,114 @@
+"""``main.py`` as a process, serving the embedded model."""
+
+from __future__ import annotations
+
+import io
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+PROMPT = "a red circle on a blue background"
+START_S = 60
+PICTURE_S = 300
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a server process; stopping it with SIGTERM must end it with status 0."""
+    port = _free_port()
+    outputs = tmp_path_factory.mktemp("outputs")
+    command = [sys.executable, str(ROOT / "main.py"), "--preset", "tiny", "--port", str(port)]
+    process = subprocess.Popen([*command, "--output-path", str(outputs)])
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PICTURE_S) as client:
+            _wait_for(client, process)
+            yield client
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=START_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server ended by itself"
+        try:
+            client.get("/ping").raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the server does not answer")
+
+
+def _ask(server: httpx.Client, seed: int, **fields: object) -> np.ndarray:
+    body = {
+        "prompt": PROMPT,
+        "image_seed": seed,
+        "aspect_ratios_selection": "512*384",
+        "advanced_params": {"overwrite_step": 4},
+        **fields,
+    }
+    answer = server.post("/v1/generation/text-to-image", json=body)
+    (item,) = answer.raise_for_status().json()
+    assert item["finish_reason"] == "SUCCESS"
+    picture = Image.open(io.BytesIO(server.get(item["url"]).raise_for_status().content))
+    assert picture.format == "PNG"
+    return np.asarray(picture)
+
+
+def test_a_picture_of_the_default_size_has_the_background_asked_for(server: httpx.Client) -> None:
+    picture = _ask(
+        server, 7, aspect_ratios_selection="1152*896", advanced_params={"overwrite_step": 10}
+    )
+    assert picture.shape == (896, 1152, 3)
+    border = np.concatenate([picture[:64].reshape(-1, 3), picture[-64:].reshape(-1, 3)])
+    red, green, blue = np.median(border, axis=0)
+    assert blue > 150
+    assert blue > red + 50
+    assert blue > green + 50
+
+
+def test_the_seed_decides_the_pixels(server: httpx.Client) -> None:
+    first, second, other = (_ask(server, seed) for seed in (7, 7, 8))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_a_background_job_goes_through_its_stages_with_previews(server: httpx.Client) -> None:
+    body = {"prompt": PROMPT, "aspect_ratios_selection": "512*384", "async_process": True}
+    job = server.post("/v1/generation/text-to-image", json=body).raise_for_status().json()
+    assert job["job_stage"] in ("WAITING", "RUNNING")
+    stages, numbers, has_preview = [job["job_stage"]], [job["job_progress"]], False
+    query = {"job_id": job["job_id"], "require_step_preview": True}
+    deadline = time.monotonic() + PICTURE_S
+    while stages[-1] not in ("SUCCESS", "ERROR") and time.monotonic() < deadline:
+        time.sleep(0.05)
+        job = server.get("/v1/generation/query-job", params=query).raise_for_status().json()
+        stages.append(job["job_stage"])
+        numbers.append(job["job_progress"])
+        has_preview = has_preview or job["job_step_preview"] is not None
+    assert list(dict.fromkeys(stages))[-2:] == ["RUNNING", "SUCCESS"]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) > 3
+    assert has_preview
+    assert (job["job_status"], job["job_progress"]) == ("Finished", 100)

@@ -1,0 +1,63 @@
+"""What the documents say is true."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fooocusapi.flags import FLAGS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")),
+]
+
+
+def test_the_first_command_of_the_readme_is_answered_as_it_says(client: TestClient) -> None:
+    match = re.search(r"curl -s localhost:8888(\S+) .*?-d '(\{.*?\})'", README, re.DOTALL)
+    assert match is not None
+    shown = re.search(r"```json\n(.*?)\n```", README, re.DOTALL)
+    assert shown is not None
+    (answered,) = client.post(match[1], json=json.loads(match[2])).json()
+    (expected,) = json.loads(shown[1])
+    assert list(answered) == list(expected)
+    assert answered["seed"] == expected["seed"]
+    assert answered["finish_reason"] == expected["finish_reason"]
+
+
+def test_the_readme_names_the_endpoints_that_are_served(client: TestClient) -> None:
+    named = {(method, path) for method, path in re.findall(r"`(GET|POST) ([^`?]+)", README)}
+    paths = client.get("/openapi.json").json()["paths"]
+    served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert named - {("GET", "/docs")} <= served
+    assert {path for _, path in served} <= {path for _, path in named}
+
+
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"`?--([a-z][a-z0-9-]+)", README))))
+def test_every_flag_in_the_readme_exists(flag: str) -> None:
+    others = {"gpus", "help"}
+    assert flag in {known.name for known in FLAGS} | others
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_between_documents_lead_somewhere(name: str) -> None:
+    document = ROOT / name
+    links = re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    missing = [link for link in local if not (document.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_readme_counts_the_tests_that_the_default_suite_leaves_out() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    marks = [re.findall(r"mark\.(slow|weights|gpu|skip|skipif|xfail)\b", text) for text in sources]
+    counted = re.search(r"(\d+) (?:is|are) marked `slow`", README)
+    assert counted is not None
+    assert [mark for found in marks for mark in found] == ["slow"] * int(counted[1])

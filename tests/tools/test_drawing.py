@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from tools.drawing import COLOURS, GROUNDS, TIMES, draw, draw_landscape
+from tools.picture_checks import SceneJudge, border_colour
+
+SIZE = (144, 112)
+
+
+def test_the_same_seed_draws_the_same_picture() -> None:
+    first, second = (draw(random.Random(5), SIZE) for _ in range(2))
+
+    assert first.caption == second.caption
+    assert np.array_equal(np.asarray(first.image), np.asarray(second.image))
+
+
+def test_seeds_draw_different_pictures() -> None:
+    captions = {draw(random.Random(seed), SIZE).caption for seed in range(40)}
+
+    assert len(captions) > 30
+
+
+def test_a_plain_background_has_the_colour_of_the_caption() -> None:
+    rng = random.Random(1)
+    drawings = [drawing for _ in range(200) if (drawing := draw(rng, SIZE)).background]
+
+    for drawing in drawings:
+        assert drawing.background is not None
+        assert drawing.background in drawing.caption.replace("grey", "gray").split()
+        corner = np.asarray(drawing.image)[0, 0].astype(int)
+        assert np.abs(corner - COLOURS[drawing.background]).max() <= 11
+
+
+def test_size_is_width_and_height() -> None:
+    assert draw(random.Random(0), (96, 64)).image.size == (96, 64)
+
+
+def test_border_colour_names_the_background() -> None:
+    rng = random.Random(2)
+    drawings = [drawing for _ in range(60) if (drawing := draw(rng, SIZE)).background]
+
+    right = sum(border_colour(drawing.image) == drawing.background for drawing in drawings)
+
+    assert right >= 0.97 * len(drawings)
+
+
+@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("kind", GROUNDS)
+def test_drawn_landscapes_are_recognised(judge: SceneJudge, kind: str, time: str) -> None:
+    picture = draw_landscape(random.Random(9), SIZE, kind, time)
+
+    assert judge.scene(picture) == (kind, time)
+
+
+@pytest.fixture(scope="module")
+def judge() -> SceneJudge:
+    return SceneJudge()

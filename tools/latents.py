@@ -1,0 +1,134 @@
+"""Latents of drawn pictures and the noise that is laid over them in training.
+
+The VAE of the embedded model is constructed (tools/tiny_vae.py), so latents come straight from
+pictures: means of 8 x 8 pixels of R, G and B, and how much brighter the upper half of a block is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+LATENT_GAIN = 1.8  # 13.8, the last factor of the constructed encoder, times the scale 0.13025
+LUMA = torch.tensor([0.299, 0.587, 0.114])
+SIGMA_MAX = 14.6146
+RAMP = 7.0
+
+
+def latent_of(image: Image.Image, size: tuple[int, int], level: int) -> Tensor:
+    """Return the latent of a picture at a level.
+
+    Args:
+        image: The picture, RGB, at least twice as high as the latent.
+        size: (height, width) of the latent.
+        level: How often the latent of the full picture was halved.
+
+    Returns:
+        (4, height, width) float32 of about unit scale.
+    """
+    height, width = size
+    halves = image.resize((width, 2 * height), Image.Resampling.BOX)
+    values = torch.from_numpy(np.asarray(halves).astype(np.float32) / 127.5 - 1)
+    values = values.view(height, 2, width, 3) * LATENT_GAIN
+    luma = values @ LUMA
+    # Averaged over 2**level blocks, what differs inside blocks shrinks by that factor.
+    detail = (luma[:, 0] - luma[:, 1]) / 2**level
+    return torch.cat([values.mean(1), detail[..., None]], -1).permute(2, 0, 1)
+
+
+def noise_levels() -> Tensor:
+    """Return sigma of the 1000 timesteps of SDXL, float32."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    kept = torch.cumprod(1 - betas, 0)
+    return ((1 - kept) / kept).sqrt().float()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoisyBatch:
+    """Model input and target at a level."""
+
+    noisy: Tensor  # (B, 4, h, w), scaled for the model
+    timestep: Tensor  # (B,) int64
+    target: Tensor  # (B, 4, h, w): noise prediction that gives the clean latent, times 2**level
+    sigma: Tensor  # (B,)
+
+
+def draw_timesteps(count: int, level: int, sigmas: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw timesteps as a Karras schedule visits them, down to where a level still matters."""
+    smallest = 0.03 * 2**level * (0.8 if level else 1.0)
+    place = torch.rand(count, generator=generator)
+    high, low = SIGMA_MAX ** (1 / RAMP), smallest ** (1 / RAMP)
+    wanted = (high + place * (low - high)) ** RAMP
+    distance: Tensor = (wanted.log()[:, None] - sigmas.log()[None]).abs()
+    return distance.argmin(1)
+
+
+def _kept_signal(sigma: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw how much of the picture is in the input.
+
+    A sampler starts from noise without any picture: at sigma an ODE solver holds 1 - sigma / start
+    of it, an SDE solver 1 - (sigma / start)**2, a picture noised for a variation all of it.
+    Guidance overshoots at first, so more than all of it is drawn too.
+    """
+    count = len(sigma)
+    choice = torch.rand(count, generator=generator)
+    start = (sigma / SIGMA_MAX).clamp(max=1.0)
+    kept = torch.where(choice < 0.75, 1 - start, torch.ones(count))
+    kept = torch.where(choice < 0.5, 1 - start**2, kept)
+    stretched = (torch.rand(count, generator=generator) < 0.3) & (sigma > 2)
+    factor = 0.7 + 1.1 * torch.rand(count, generator=generator)
+    return torch.where(stretched, kept * factor, kept)
+
+
+def _noise(shape: tuple[int, ...], level: int, generator: torch.Generator) -> Tensor:
+    """Draw noise as it looks at a level, at times with an offset or large spots."""
+    count = shape[0]
+    noise: Tensor = torch.randn(shape, generator=generator) / 2**level
+    strength = torch.rand(2, count, 1, 1, 1, generator=generator)
+    use = (torch.rand(2, count, 1, 1, 1, generator=generator) < 0.5).float()
+    noise += 0.25 * (use * strength)[0] * torch.randn(count, 4, 1, 1, generator=generator)
+    spots = torch.randn(count, 4, 4, 4, generator=generator)
+    spread = functional.interpolate(spots, size=shape[-2:], mode="bilinear")
+    return noise.add(0.12 * (use * strength)[1] * spread)
+
+
+def add_noise(
+    clean: Tensor, timestep: Tensor, level: int, sigmas: Tensor, generator: torch.Generator
+) -> NoisyBatch:
+    """Lay noise over clean latents, as a sampler's states at these timesteps look."""
+    sigma = sigmas[timestep]
+    wide = sigma.view(-1, 1, 1, 1)
+    kept = _kept_signal(sigma, generator).view(-1, 1, 1, 1)
+    state = kept * clean + wide * _noise(tuple(clean.shape), level, generator)
+    return NoisyBatch(
+        noisy=state / (wide**2 + 1).sqrt(),
+        timestep=timestep,
+        target=(state - clean) / wide * 2**level,
+        sigma=sigma,
+    )
+
+
+def loss_weight(sigma: Tensor, level: int) -> Tensor:
+    """Weigh squared errors of the (scaled) noise prediction: 1 + 1/sigma'**2 on the clean latent.
+
+    sigma' = sigma / 2**level is what a level sees. Limited on both sides: to 5 on the clean latent,
+    and to 20 on the prediction, where only single pixels could still be improved.
+    """
+    seen = (sigma / 2**level) ** 2
+    return torch.minimum(seen + 1, 5 * seen).clamp(max=20.0)
+
+
+def noise_loss(prediction: Tensor, batch: NoisyBatch, level: int) -> Tensor:
+    """Return the weighted loss; fine levels are judged on their coarse means as well."""
+    error = prediction - batch.target
+    loss = (error.square().mean((1, 2, 3)) * loss_weight(batch.sigma, level)).mean()
+    if level < 3:
+        factor = 2 ** (3 - level)
+        coarse = functional.avg_pool2d(error, factor) * factor
+        loss = loss + (coarse.square().mean((1, 2, 3)) * loss_weight(batch.sigma, 3)).mean()
+    return loss
