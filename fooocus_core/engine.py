@@ -83,7 +83,7 @@ class Engine:
             catalog=self._resources.catalog,
             max_loras=self._resources.config.defaults.max_loras,
         )
-        plan = make_plan(params, library)
+        plan = make_plan(params, library, cancel.raise_if_cancelled)
         yield from generate(plan, self._resources, Reporter(on_event, cancel))
 
     def free_memory(self) -> None:

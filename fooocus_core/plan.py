@@ -5,7 +5,7 @@ Reads the lists of styles, wildcards and files; loads nothing. What was asked st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fooocus_core.catalog import Catalog, ModelKind
@@ -53,8 +53,15 @@ class Library:
     max_loras: int
 
 
-def make_plan(asked: GenerationParams, library: Library) -> Plan:
+def make_plan(
+    asked: GenerationParams, library: Library, check: Callable[[], None] = lambda: None
+) -> Plan:
     """Decide sizes, steps, seeds, texts and LoRAs.
+
+    Args:
+        asked: What is asked for.
+        library: Styles, wildcards and files.
+        check: Called for each picture; what it raises ends the planning.
 
     Raises:
         InvalidInputError: A style, wildcard or weight cannot be used.
@@ -72,6 +79,7 @@ def make_plan(asked: GenerationParams, library: Library) -> Plan:
         ),
         styles=library.styles,
         wildcards=library.wildcards,
+        check=check,
     )
     return Plan(
         params=params,

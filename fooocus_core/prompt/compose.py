@@ -6,7 +6,7 @@ change of order changes pictures. Knows no model; the expansion's text is append
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from unicodedata import category
@@ -96,6 +96,7 @@ def compose_prompts(
     loras: LoraChoice,
     styles: StyleLibrary,
     wildcards: Wildcards,
+    check: Callable[[], None] = lambda: None,
 ) -> ComposedPrompts:
     """Make the texts of every picture of a job.
 
@@ -105,6 +106,7 @@ def compose_prompts(
         loras: For the LoRA tags of the main positive line.
         styles: Where ``prompt.styles`` are looked up.
         wildcards: For all lines of both prompts.
+        check: Called before the texts of each picture; what it raises ends the composing.
 
     Raises:
         InvalidInputError: There is no style of a name, or a wildcard or a weight is out of bounds.
@@ -123,10 +125,13 @@ def compose_prompts(
         wildcards=wildcards,
         in_order=prompt.wildcards_in_order,
     )
-    pictures = tuple(composer.compose(image, seed) for image, seed in enumerate(seeds))
+    pictures = []
+    for image, seed in enumerate(seeds):
+        check()
+        pictures.append(composer.compose(image, seed))
     unknown = (f"There is no LoRA file for the tag {name!r}." for name in tagged.unknown)
     return ComposedPrompts(
-        pictures=pictures,
+        pictures=tuple(pictures),
         loras=tagged.loras,
         wants_expansion=EXPANSION_STYLE in prompt.styles and positive.main != "",
         warnings=(*unknown, *wildcards.warnings),

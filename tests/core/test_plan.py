@@ -9,6 +9,7 @@ import pytest
 from fooocus_core.catalog import Catalog
 from fooocus_core.choices import Performance
 from fooocus_core.config import load_config
+from fooocus_core.errors import RunCancelled
 from fooocus_core.params import (
     CanvasParams,
     GenerationParams,
@@ -115,3 +116,14 @@ def test_what_was_asked_is_not_changed(library: Library) -> None:
     before = repr(asked)
     make_plan(asked, library)
     assert repr(asked) == before
+
+
+def test_a_stop_is_seen_between_the_texts_of_pictures(library: Library) -> None:
+    checks = iter([None, RunCancelled()])
+
+    def check() -> None:
+        if error := next(checks):
+            raise error
+
+    with pytest.raises(RunCancelled):
+        make_plan(ask(canvas=CanvasParams(count=3)), library, check)

@@ -15,6 +15,7 @@ from fooocus_core.sampling.noise_levels import (
     noise_model,
     standard_levels,
 )
+from fooocus_core.sampling.schedules import karras_sigmas
 from tests.golden import assert_matches, load_arrays, load_json, random_array
 
 RELATIVE = 1e-6
@@ -118,3 +119,17 @@ def test_the_scheduler_decides_the_table(
 ) -> None:
     model = noise_model(scheduler, prediction)
     assert torch.equal(model.levels.sigmas, levels.sigmas)
+
+
+def test_the_edm_model_gives_the_measured_values() -> None:
+    measured, model = CHECKS["edm"], MODELS["edm_playground_v2.5"]
+    sigmas = karras_sigmas(30, model.levels.sigma_min, model.levels.sigma_max)[:3]
+    timesteps = [float(model.levels.timestep(sigma)) for sigma in sigmas]
+    two, output = torch.tensor(2.0), torch.tensor(0.3)
+    np.testing.assert_allclose(timesteps, measured["c_noise_first3"], atol=1e-5)
+    assert float(model.denoised(two, output, two)) == pytest.approx(
+        measured["denoised_sigma2_x2_out0.3"], abs=1e-5
+    )
+    assert float(model.scale_input(two, two)) == pytest.approx(
+        measured["input_sigma2_x2"], abs=1e-5
+    )

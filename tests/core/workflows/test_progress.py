@@ -51,3 +51,12 @@ def test_a_cancelled_run_ends_at_its_next_report() -> None:
     cancel.cancel()
     with pytest.raises(RunCancelled):
         reporter.say("Initializing ...")
+
+
+def test_a_run_with_expansion_reports_the_measured_numbers() -> None:
+    measured = load_json("check-values-text-to-image")["progress"]
+    case = measured["fooocus_1image_30steps_with_expansion"]
+    numbers = [number for number, _ in sampled(30, 1, case["preparation_steps"])]
+    # Before the steps: moving and preparing; after them: saving.
+    assert numbers[2:-1] == case["per_step"]
+    assert numbers[-1] == case["after"]
