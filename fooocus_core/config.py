@@ -217,13 +217,12 @@ def load_config(
     Raises:
         InvalidInputError: There is no preset of that name; names those there are.
     """
-    file_warnings: list[str] = []
-    config_file = root / (environ.get("config_path") or CONFIG_FILE)
-    if environ.get("config_path") and not config_file.exists():
-        file_warnings.append(f"config_path: there is no file {config_file}.")
-    layers = read_layers(
-        root=root, preset=preset, config_file=config_file, warn=file_warnings.append
-    )
+    warnings: list[str] = []
+    named_file = environ.get("config_path")
+    config_file = root / (named_file or CONFIG_FILE)
+    if named_file and not config_file.exists():
+        warnings.append(f"config_path: there is no file {config_file}.")
+    layers = read_layers(root=root, preset=preset, config_file=config_file, warn=warnings.append)
     source = LayeredValues(layers, environ)
     places = _Places(
         root=root.absolute(),
@@ -248,7 +247,7 @@ def load_config(
         ),
         values={**values, **used, **_folders_by_key(folders)},
         sources=source.sources,
-        warnings=(*file_warnings, *source.warnings),
+        warnings=(*warnings, *source.warnings),
     )
 
 

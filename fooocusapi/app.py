@@ -32,7 +32,7 @@ from fooocusapi.inputs import Inputs
 from fooocusapi.jobs.clock import make_clock
 from fooocusapi.jobs.job import Job, JobView, SavedImage
 from fooocusapi.jobs.queue import JobQueue
-from fooocusapi.jobs.worker import Engine, Worker
+from fooocusapi.jobs.worker import Engine, SaveImage, Worker
 from fooocusapi.respond import Responder
 from fooocusapi.routers import engines, files, generation_v1, health, jobs, pages, tools
 from fooocusapi.schemas.requests import ReadMetadataRequest, TextToImageRequest
@@ -95,21 +95,6 @@ def _make_services(
     styles = load_styles(core.folders.user_styles)
     _log_style_warnings(styles, core)
     storage = Storage(settings.outputs, settings.base_url, today)
-    image_log = ImageLog(storage.root)
-
-    def save_image(job: Job, index: int, image: GeneratedImage) -> SavedImage:
-        delivery = job.view().delivery
-        stem, extension = delivery.name or job.id, delivery.extension
-        folder, name = storage.save(
-            image,
-            stem=stem,
-            index=index,
-            extension=extension,
-            warn=lambda text: job.record(Warned(text=text)),
-        )
-        if settings.image_log:
-            image_log.add(folder, name, image)
-        return SavedImage(date=folder, name=name, seed=image.seed)
 
     def delete_images(view: JobView) -> None:
         for image in view.images:
@@ -135,7 +120,7 @@ def _make_services(
         styles=styles,
         storage=storage,
         queue=queue,
-        worker=Worker(queue, make_engine, save_image),
+        worker=Worker(queue, make_engine, _image_saver(settings, storage)),
         responder=responder,
         webhooks=webhooks,
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
@@ -154,6 +139,25 @@ def _make_services(
             defaults=core.defaults,
         ),
     )
+
+
+def _image_saver(settings: Settings, storage: Storage) -> SaveImage:
+    image_log = ImageLog(storage.root)
+
+    def save_image(job: Job, index: int, image: GeneratedImage) -> SavedImage:
+        delivery = job.view().delivery
+        folder, name = storage.save(
+            image,
+            stem=delivery.name or job.id,
+            index=index,
+            extension=delivery.extension,
+            warn=lambda text: job.record(Warned(text=text)),
+        )
+        if settings.image_log:
+            image_log.add(folder, name, image)
+        return SavedImage(date=folder, name=name, seed=image.seed)
+
+    return save_image
 
 
 def _log_style_warnings(styles: StyleLibrary, core: CoreConfig) -> None:
