@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fooocus_core.downloads import UPSCALER
+
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
 CHECKPOINT = "checkpoints/made.safetensors"
 
@@ -60,11 +62,12 @@ def _random_weight(name: str, shape: list[int], generator: torch.Generator) -> T
 
 
 def _save(root: Path, tensors: dict[str, Tensor], recipe: ModuleType) -> None:
-    for folder in ("checkpoints", "vae_approx"):
+    for folder in ("checkpoints", "vae_approx", "upscale_models"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     save_file(tensors, root / CHECKPOINT)
     preview = recipe.t(recipe.vae_approx("xlvaeapp").d)
     torch.save(preview, root / "vae_approx" / "xlvaeapp.pth")
+    torch.save(recipe.t(recipe.upscaler().d), root / "upscale_models" / UPSCALER.name)
 
 
 def _load_recipe() -> ModuleType:

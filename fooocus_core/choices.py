@@ -82,6 +82,12 @@ class UpscaleVaryMethod(StrEnum):
     UPSCALE_FAST_2 = "Upscale (Fast 2x)"
     UPSCALE_CUSTOM = "Upscale (Custom)"
 
+    @property
+    def enlarges(self) -> bool:
+        """Whether the upscaling network is used."""
+        method = UpscaleVaryMethod
+        return self not in (method.DISABLED, method.VARY_SUBTLE, method.VARY_STRONG)
+
 
 class Side(StrEnum):
     """Sides of a picture that can be extended."""

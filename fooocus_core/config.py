@@ -27,7 +27,8 @@ from fooocus_core.params import Lora, Size
 from fooocus_core.presets import DEFAULT_PRESET, TINY_PRESET
 
 TINY_MODELS = DATA_FOLDER / "tiny"
-COMMAND_LINE = "command line"
+# Where the value of a flag comes from, the command line or its variable, is known to its reader.
+FLAG = "flag"
 MAX_LORAS = 5
 
 
@@ -286,7 +287,7 @@ def _read_folder(
     name: str, given: Path | None, default: Path, root: Path, source: LayeredValues
 ) -> Path:
     if given is not None:
-        source.sources[name] = COMMAND_LINE
+        source.sources[name] = FLAG
         return given
     return root / str(source.read(name, Key(builtin=str(default), read=folder_path)))
 
@@ -301,7 +302,7 @@ def _read_model_folders(
     models = places.models or places.root / "models"
     paths = source.read(name, Key(builtin=str(models / folder), read=folder_paths))
     if places.models and source.sources[name] == BUILTIN:
-        source.sources[name] = COMMAND_LINE
+        source.sources[name] = FLAG
     return tuple(places.root / path for path in paths)
 
 

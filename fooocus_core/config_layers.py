@@ -13,6 +13,7 @@ from typing import Any
 
 from fooocus_core.config_values import Key
 from fooocus_core.errors import InvalidInputError
+from fooocus_core.files import JsonFile
 from fooocus_core.presets import DEFAULT_PRESET, PRESETS_FOLDER, find_presets, read_preset
 
 BUILTIN = "built-in"
@@ -22,10 +23,16 @@ CONFIG_FILE = "config.txt"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """What one source says, and its name."""
+    """What one file says, and the name of the source that it is."""
 
     source: str
-    values: Mapping[str, Any]
+    file: JsonFile
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The values by their keys."""
+        values: Mapping[str, Any] = self.file.value
+        return values
 
 
 class LayeredValues:
@@ -47,23 +54,24 @@ class LayeredValues:
 
         A value that is not allowed gives the built-in one and a warning.
         """
-        try:
-            if name in self._environ:
+        if name in self._environ:
+            try:
                 self.sources[name] = ENVIRONMENT
                 return _read_variable(self._environ[name], key)
-            for layer in reversed(self._layers):
-                if name in layer.values:
-                    self.sources[name] = layer.source
-                    return key.value_of(layer.values[name])
-        except ValueError as error:
-            self._warn(name, str(error))
+            except ValueError as error:
+                self._warn(name, ENVIRONMENT, error)
+        elif layer := next((one for one in reversed(self._layers) if name in one.values), None):
+            try:
+                self.sources[name] = layer.source
+                return key.value_of(layer.values[name])
+            except ValueError as error:
+                self._warn(name, layer.file.place_of(name), error)
         self.sources[name] = BUILTIN
         return key.value_of(key.builtin)
 
-    def _warn(self, name: str, allowed: str) -> None:
+    def _warn(self, name: str, place: str, allowed: ValueError) -> None:
         self.warnings.append(
-            f"{name} in {self.sources[name]} is not usable; it has to be {allowed}. "
-            "The built-in value is used instead."
+            f"{name} in {place}: it has to be {allowed}. The built-in value is used instead."
         )
 
 
@@ -86,25 +94,25 @@ def read_layers(
         raise InvalidInputError(
             f"There is no preset named {preset!r}. Available: {', '.join(presets)}."
         )
-    layers = [_read_first(DEFAULT_PRESET, presets.get(DEFAULT_PRESET, []), warn)]
+    default = _read_first(DEFAULT_PRESET, presets.get(DEFAULT_PRESET, []), warn)
+    layers = [default]
     if config_file.exists():
-        layers.append(Layer(source=CONFIG_FILE, values=_read_or_warn(config_file, warn) or {}))
-    if preset is not None:
+        layers.append(_read_layer(CONFIG_FILE, config_file, warn))
+    if preset == DEFAULT_PRESET:
+        layers.append(default)
+    elif preset is not None:
         layers.append(_read_first(preset, presets[preset], warn))
-    return layers
+    return [layer for layer in layers if layer is not None]
 
 
-def _read_first(name: str, files: Sequence[Path], warn: Callable[[str], None]) -> Layer:
-    for path in files:
-        values = _read_or_warn(path, warn)
-        if values is not None:
-            return Layer(source=f"preset {name}", values=values)
-    return Layer(source=f"preset {name}", values={})
+def _read_first(name: str, files: Sequence[Path], warn: Callable[[str], None]) -> Layer | None:
+    layers = (_read_layer(f"preset {name}", path, warn) for path in files)
+    return next((layer for layer in layers if layer is not None), None)
 
 
-def _read_or_warn(path: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+def _read_layer(source: str, path: Path, warn: Callable[[str], None]) -> Layer | None:
     try:
-        return read_preset(path)
+        return Layer(source=source, file=read_preset(path))
     except InvalidInputError as error:
         warn(f"Configuration left out: {error}")
         return None

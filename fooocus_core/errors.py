@@ -19,6 +19,10 @@ class ModelFileError(FooocusError):
     """A model file is unreadable, or entries are missing or unexpected."""
 
 
+class NotFiniteError(FooocusError):
+    """A picture has no values: what was computed is infinite or not a number."""
+
+
 class DownloadError(FooocusError):
     """A file could not be fetched; no partial file is left under its final name."""
 

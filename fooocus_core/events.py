@@ -60,13 +60,13 @@ class ImageRecord:
 
     Attributes:
         scheme: Format of ``text``.
-        text: The text to embed into the file.
+        text: The text to embed into the file; ``None`` embeds nothing.
         rows: Ordered (label, key, value) rows for logs.
         positive, negative: The texts that were encoded, one by one.
     """
 
     scheme: MetadataScheme
-    text: str
+    text: str | None
     rows: tuple[tuple[str, str, Any], ...]
     positive: tuple[str, ...] = ()
     negative: tuple[str, ...] = ()

@@ -5,8 +5,10 @@ Knows nothing of what the files mean.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,30 +81,61 @@ def file_state(path: Path) -> FileState:
     return FileState(path=str(path.resolve()), size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonFile:
+    """A JSON file that was read.
+
+    Attributes:
+        text: Its content.
+        value: What the content says.
+    """
+
+    path: Path
+    text: str
+    value: Any
+
+    def place_of(self, member: str | int) -> str:
+        """File and line of a member of the outermost object or list, by its key or index."""
+        return f"{self.path}, line {_member_lines(self.text)[member]}"
+
+
 def read_text(path: Path) -> str:
-    """Read a UTF-8 text file of at most 10 MiB.
+    """Read a UTF-8 text file of at most 10 MiB, without a byte order mark.
 
     Raises:
-        InvalidInputError: It is unreadable, too large, or not plain UTF-8; names the file, and
-            the line where there is one.
+        InvalidInputError: It is unreadable, too large, or not UTF-8 text; names the file, and the
+            line where there is one.
     """
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
+        status = path.stat()
+        # Anything else, such as a pipe, may have no end or keep the reader waiting for ever.
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidInputError(f"{path} is not a file.")
+        if status.st_size > MAX_TEXT_BYTES:
             raise InvalidInputError(f"{path} is larger than {MAX_TEXT_BYTES // 2**20} MiB.")
         data = path.read_bytes()
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}.") from error
+    if data.startswith(codecs.BOM_UTF8):
+        raise InvalidInputError(
+            f"{path}, line 1: the file begins with a byte order mark; save it as UTF-8 without one."
+        )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidInputError(f"{path}, line {line}: this is not UTF-8 text.") from error
-    if text.startswith("\ufeff"):
-        raise InvalidInputError(f"{path}, line 1: save it as UTF-8 without a byte order mark.")
+        raise _not_text(path, error.object[: error.start]) from error
+    # UTF-16 without its mark decodes without an error.
+    if "\0" in text:
+        raise _not_text(path, data[: data.index(b"\0")])
     return text
 
 
-def read_json(path: Path) -> Any:
+def _not_text(path: Path, before: bytes) -> InvalidInputError:
+    line = before.count(b"\n") + 1
+    return InvalidInputError(f"{path}, line {line}: this is not UTF-8 text.")
+
+
+def read_json(path: Path) -> JsonFile:
     """Read a JSON file of at most 10 MiB.
 
     Raises:
@@ -111,8 +144,36 @@ def read_json(path: Path) -> Any:
     """
     text = read_text(path)
     try:
-        return json.loads(text)
+        return JsonFile(path=path, text=text, value=json.loads(text))
     except json.JSONDecodeError as error:
         raise InvalidInputError(f"{path}, line {error.lineno}: {error.msg}.") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} is not usable JSON: {error}.") from error
+
+
+def _member_lines(text: str) -> dict[str | int, int]:
+    """Line of each member of a JSON object or list; of a key twice, the later one counts."""
+    decoder = json.JSONDecoder()
+    lines: dict[str | int, int] = {}
+    line, counted = 1, 0
+    position = _skip_blanks(text, 0)
+    closing = {"{": "}", "[": "]"}[text[position]]
+    position = _skip_blanks(text, position + 1)
+    while text[position] != closing:
+        line += text.count("\n", counted, position)
+        counted = position
+        key: str | int = len(lines)
+        if closing == "}":
+            key, position = decoder.raw_decode(text, position)
+            position = _skip_blanks(text, _skip_blanks(text, position) + 1)
+        lines[key] = line
+        position = _skip_blanks(text, decoder.raw_decode(text, position)[1])
+        if text[position] == ",":
+            position = _skip_blanks(text, position + 1)
+    return lines
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    while text[position] in " \t\r\n":
+        position += 1
+    return position

@@ -81,8 +81,8 @@ class CanvasParams:
     """How large, how many, and from which seed.
 
     Attributes:
-        size: Size of a blank start, in pixels.
-        forced_width, forced_height: Win over ``size``, and over the size an image workflow chooses.
+        size: Size of a blank start, in pixels; an image workflow chooses its own.
+        forced_width, forced_height: Win over ``size``.
         count: Number of pictures, at least 1.
         seed: Seed of the first picture, 0..2^63-1; picture i uses (seed + i) mod 2^63.
         same_seed: Use ``seed`` for every picture instead.

@@ -9,13 +9,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fooocus_core.catalog import Catalog, ModelKind
-from fooocus_core.params import CanvasParams, GenerationParams, Lora, Size
-from fooocus_core.performance import MODES, apply_performance
-from fooocus_core.prompt.compose import ComposedPrompt, LoraChoice, compose_prompts
+from fooocus_core.choices import UpscaleVaryMethod
+from fooocus_core.downloads import UPSCALER, ModelFile, inpaint_files
+from fooocus_core.images.arrays import size_of
+from fooocus_core.images.masks import has_hole, make_mask
+from fooocus_core.images.sizes import WorkingSize, working_size
+from fooocus_core.params import (
+    CanvasParams,
+    GenerationParams,
+    InpaintParams,
+    Lora,
+    PromptParams,
+    Size,
+)
+from fooocus_core.performance import MODES, PerformanceMode, apply_performance
+from fooocus_core.prompt.compose import (
+    ComposedPrompt,
+    ComposedPrompts,
+    LoraChoice,
+    compose_prompts,
+)
 from fooocus_core.prompt.styles import StyleLibrary
 from fooocus_core.prompt.wildcards import Wildcards
 
 SEED_COUNT = 2**63
+
+_UNPATCHED_FROM = 0.8
+_NO_HOLE = (
+    "The inpainting was left out: nothing of the mask is brighter than 127 and no side is to be "
+    "extended."
+)
+_NO_PROMPTS = ComposedPrompts(pictures=(), loras=(), wants_expansion=False, warnings=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +47,18 @@ class Plan:
     """Everything decided about one generation.
 
     Attributes:
-        params: The request with everything that its performance mode forces.
-        size: Size of the pictures, in pixels; the latent grid floors it to a multiple of 8.
+        params: The request with everything that its performance mode forces, without what does
+            nothing, and with the prompts and the refiner switch of its inpainting.
+        files: Needed beside the models and LoRAs.
+        size: Size of a blank start, in pixels; the latent grid floors it to a multiple of 8.
+        working_size: What the picture to vary or enlarge is brought to; ``None`` = there is none.
         steps: Sampling steps per picture.
         switch_step: 0-based step after which a refiner takes over.
+        needs_models: Whether anything is painted, or made ready for it; if not, there are no
+            texts and LoRAs either.
+        inpaint_patch: Merged into the base model's UNet, whose first layer then gets the inpaint
+            head; ``None`` = neither.
+        refines_itself: Whether the base model, without patch and head, is its own refiner.
         loras: All LoRAs in the order in which they are merged.
         pictures: Seed and texts of each picture.
         wants_expansion: Whether the prompt expansion continues each main prompt.
@@ -34,9 +66,14 @@ class Plan:
     """
 
     params: GenerationParams
+    files: tuple[ModelFile, ...]
     size: Size
+    working_size: WorkingSize | None
     steps: int
     switch_step: int
+    needs_models: bool
+    inpaint_patch: ModelFile | None
+    refines_itself: bool
     loras: tuple[Lora, ...]
     pictures: tuple[ComposedPrompt, ...]
     wants_expansion: bool
@@ -64,33 +101,33 @@ def make_plan(
         check: Called for each picture; what it raises ends the planning.
 
     Raises:
-        InvalidInputError: A style, wildcard or weight cannot be used.
+        InvalidInputError: A style, wildcard or weight cannot be used, or a picture is too small or
+            too thin.
     """
     params = apply_performance(_without_equal_refiner(asked))
+    params, left_out = _without_idle_parts(params)
+    patch = _inpaint_patch(params)
+    refines_itself = patch is not None and params.models.refiner is None
+    params = _with_inpaint_settings(params, refines_itself=refines_itself)
     mode = MODES[params.sampling.performance]
-    mode_lora = (mode.lora,) if mode.lora else ()
-    composed = compose_prompts(
-        params.prompt,
-        seeds=picture_seeds(params.canvas),
-        loras=LoraChoice(
-            given=params.models.loras,
-            files=tuple(_files_without(library.catalog, mode_lora)),
-            limit=library.max_loras,
-        ),
-        styles=library.styles,
-        wildcards=library.wildcards,
-        check=check,
-    )
+    steps = _usual_steps(params, mode)
+    needs_models = _needs_models(params)
+    composed = _compose(params, mode, library, check) if needs_models else _NO_PROMPTS
     return Plan(
         params=params,
+        files=_needed_files(params),
         size=_final_size(params.canvas),
-        steps=params.sampling.steps or mode.steps,
-        # The step counts of the mode, not an overridden one: Fooocus computes it before overriding.
-        switch_step=params.sampling.switch_step or round(mode.steps * params.models.refiner_switch),
-        loras=(*composed.loras, *mode_lora),
+        working_size=_working_size(params),
+        steps=params.sampling.steps or steps,
+        # The steps of the mode, not an overridden number: Fooocus computes it before overriding.
+        switch_step=params.sampling.switch_step or round(steps * params.models.refiner_switch),
+        needs_models=needs_models,
+        inpaint_patch=patch,
+        refines_itself=refines_itself,
+        loras=(*composed.loras, *_mode_loras(mode)),
         pictures=composed.pictures,
         wants_expansion=composed.wants_expansion,
-        warnings=composed.warnings,
+        warnings=(*left_out, *composed.warnings),
     )
 
 
@@ -104,6 +141,93 @@ def _without_equal_refiner(params: GenerationParams) -> GenerationParams:
     if params.models.refiner != params.models.base:
         return params
     return replace(params, models=replace(params.models, refiner=None))
+
+
+def _without_idle_parts(params: GenerationParams) -> tuple[GenerationParams, tuple[str, ...]]:
+    """Leave out what asks for nothing; also says what that was, if it should have had an effect."""
+    asked = params.upscale_vary
+    if asked is not None and asked.method is UpscaleVaryMethod.DISABLED:
+        params = replace(params, upscale_vary=None)
+    if params.inpaint is not None and not _changes_anything(params.inpaint):
+        return replace(params, inpaint=None), (_NO_HOLE,)
+    return params, ()
+
+
+def _changes_anything(asked: InpaintParams) -> bool:
+    if asked.extend:
+        return True
+    mask = make_mask(asked.mask, size_of(asked.image), grow=asked.grow, invert=asked.invert)
+    return has_hole(mask)
+
+
+def _inpaint_patch(params: GenerationParams) -> ModelFile | None:
+    files = inpaint_files(params.inpaint.engine) if params.inpaint else ()
+    return files[-1] if files else None
+
+
+def _with_inpaint_settings(params: GenerationParams, *, refines_itself: bool) -> GenerationParams:
+    if params.inpaint is None:
+        return params
+    models = params.models
+    if refines_itself:
+        models = replace(models, refiner_switch=_UNPATCHED_FROM)
+    prompt = _with_line(params.inpaint.prompt, params.prompt)
+    return replace(params, prompt=prompt, models=models)
+
+
+def _with_line(first: str, prompt: PromptParams) -> PromptParams:
+    """Put a text above the prompt."""
+    texts = [text for text in (first, prompt.positive) if text]
+    return replace(prompt, positive="\n".join(texts))
+
+
+def _usual_steps(params: GenerationParams, mode: PerformanceMode) -> int:
+    asked = params.upscale_vary
+    return mode.upscale_steps if asked and asked.method.enlarges else mode.steps
+
+
+def _needs_models(params: GenerationParams) -> bool:
+    if params.upscale_vary and params.upscale_vary.method is UpscaleVaryMethod.UPSCALE_FAST_2:
+        return False
+    return params.inpaint is None or not params.inpaint.show_mask
+
+
+def _working_size(params: GenerationParams) -> WorkingSize | None:
+    asked = params.upscale_vary
+    if asked is None:
+        return None
+    return working_size(size_of(asked.image), asked.method, asked.factor)
+
+
+def _needed_files(params: GenerationParams) -> tuple[ModelFile, ...]:
+    upscaler = (UPSCALER,) if params.upscale_vary and params.upscale_vary.method.enlarges else ()
+    if params.inpaint is None or params.inpaint.show_mask:
+        return upscaler
+    return (*upscaler, *inpaint_files(params.inpaint.engine))
+
+
+def _compose(
+    params: GenerationParams,
+    mode: PerformanceMode,
+    library: Library,
+    check: Callable[[], None],
+) -> ComposedPrompts:
+    return compose_prompts(
+        params.prompt,
+        seeds=picture_seeds(params.canvas),
+        loras=LoraChoice(
+            given=params.models.loras,
+            files=tuple(_files_without(library.catalog, _mode_loras(mode))),
+            limit=library.max_loras,
+        ),
+        styles=library.styles,
+        wildcards=library.wildcards,
+        check=check,
+    )
+
+
+def _mode_loras(mode: PerformanceMode) -> tuple[Lora, ...]:
+    return (mode.lora,) if mode.lora else ()
 
 
 def _files_without(catalog: Catalog, loras: Sequence[Lora]) -> list[str]:

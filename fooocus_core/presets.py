@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fooocus_core.errors import InvalidInputError
-from fooocus_core.files import DATA_FOLDER, read_json
+from fooocus_core.files import DATA_FOLDER, JsonFile, read_json
 
 PRESETS_FOLDER = DATA_FOLDER / "presets"
 DEFAULT_PRESET = "default"
@@ -33,13 +32,14 @@ def find_presets(folders: Sequence[Path]) -> dict[str, list[Path]]:
     return dict(sorted(found.items()))
 
 
-def read_preset(path: Path) -> dict[str, Any]:
-    """The keys and values of a preset or configuration file.
+def read_preset(path: Path) -> JsonFile:
+    """Read a preset or configuration file; its value is a mapping of keys to values.
 
     Raises:
-        InvalidInputError: It is unreadable or no JSON object; names the file.
+        InvalidInputError: It is unreadable or no JSON object; names the file, and the line where
+            there is one.
     """
-    values = read_json(path)
-    if not isinstance(values, dict):
-        raise InvalidInputError(f"{path} is not a JSON object.")
-    return values
+    file = read_json(path)
+    if not isinstance(file.value, dict):
+        raise InvalidInputError(f"{path}, line 1: this is not a JSON object.")
+    return file

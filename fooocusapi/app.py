@@ -34,8 +34,16 @@ from fooocusapi.jobs.job import Job, JobView, SavedImage
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.worker import Engine, SaveImage, Worker
 from fooocusapi.respond import Responder
-from fooocusapi.routers import engines, files, generation_v1, health, jobs, pages, tools
-from fooocusapi.schemas.requests import ReadMetadataRequest, TextToImageRequest
+from fooocusapi.routers import (
+    engines,
+    files,
+    generation_v1,
+    generation_v2,
+    health,
+    jobs,
+    pages,
+    tools,
+)
 from fooocusapi.settings import Settings
 from fooocusapi.storage import Storage
 from fooocusapi.submit import Submitter
@@ -45,7 +53,7 @@ from fooocusapi.webhooks import Webhooks
 
 _log = logging.getLogger(__name__)
 
-_REQUESTS = (TextToImageRequest, ReadMetadataRequest)
+_REQUESTS = (*generation_v1.REQUESTS, *generation_v2.REQUESTS, *tools.REQUESTS)
 _FLUSH_S = 5.0
 _CONTROL_THREADS = 2
 
@@ -75,7 +83,7 @@ def create_app(
     )
     app.state.services = services
     keyed = [Depends(require_key)]
-    for module in (generation_v1, tools, jobs, engines, pages):
+    for module in (generation_v1, generation_v2, tools, jobs, engines, pages):
         app.include_router(module.router, dependencies=keyed)
     app.include_router(files.router)
     app.include_router(health.router)
@@ -113,6 +121,11 @@ def _make_services(
         clock=make_clock(),
     )
     responder = Responder(storage=storage, plain_base64=settings.plain_base64)
+    inputs = Inputs(
+        storage=storage,
+        own_files=f"{settings.base_url}/files/",
+        allow_private=settings.allow_private_urls,
+    )
     translator = Translator(settings=settings, core=core, catalog=catalog, styles=styles)
     return Services(
         settings=settings,
@@ -124,12 +137,8 @@ def _make_services(
         responder=responder,
         webhooks=webhooks,
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
-        submitter=Submitter(queue=queue, translator=translator, responder=responder),
-        inputs=Inputs(
-            storage=storage,
-            own_files=f"{settings.base_url}/files/",
-            allow_private=settings.allow_private_urls,
-        ),
+        submitter=Submitter(queue=queue, inputs=inputs, translator=translator, responder=responder),
+        inputs=inputs,
         back_translator=BackTranslator(
             reader=RecordReader(
                 catalog=catalog,

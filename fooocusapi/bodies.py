@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from fooocusapi.dependencies import ServicesDep
+from fooocusapi.dependencies import ServicesDep, bare_media_type
 from fooocusapi.exceptions import BodyTooLargeError
 from fooocusapi.schemas.forms import IMAGE_FIELDS, MAX_IMAGE_TEXT, form_to_json
 
@@ -29,17 +29,23 @@ _MAX_DIGITS = 400
 _REF = "#/components/schemas/{model}"
 
 
-def read_body(model: type[Model]) -> Callable[..., AsyncIterator[Model]]:
+def read_body(
+    model: type[Model], form: type[Model] | None = None
+) -> Callable[..., AsyncIterator[Model]]:
     """A dependency that reads the body as ``model``; uploads stay open until the answer is sent.
 
     JSON is read with and without a content type. Anything that cannot be read or validated is a
     validation error with a ``loc`` that starts at ``body``.
+
+    Args:
+        form: Read instead of ``model`` if the body is a form.
     """
 
     async def read(request: Request, services: ServicesDep) -> AsyncIterator[Model]:
         limited = _limit(request, services.settings.max_body_bytes)
+        chosen = form if form and _content_type(request) in _FORMS else model
         try:
-            yield _validate(model, await _read_object(limited))
+            yield _validate(chosen, await _read_object(limited))
         finally:
             await limited.close()
 
@@ -74,8 +80,12 @@ def _validate(model: type[Model], value: Any) -> Model:
         ) from error
 
 
+def _content_type(request: Request) -> str:
+    return bare_media_type(request.headers.get("content-type", ""))
+
+
 async def _read_object(request: Request) -> Any:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = _content_type(request)
     if content_type in _FORMS:
         await _refuse_json_in_form(request, content_type)
         try:
@@ -128,11 +138,11 @@ def _invalid(message: str, *, kind: str = "value_error") -> RequestValidationErr
     return RequestValidationError([{"type": kind, "loc": ("body",), "msg": message, "input": None}])
 
 
-def describe_body(model: type[BaseModel]) -> dict[str, Any]:
-    """The ``openapi_extra`` of an endpoint that reads ``model`` in either encoding."""
-    reference = {"$ref": _REF.format(model=model.__name__)}
-    form = {"$ref": _REF.format(model=f"{model.__name__}Form")}
-    content = {_JSON: {"schema": reference}, _FORMS[0]: {"schema": form}}
+def describe_body(model: type[BaseModel], form: type[BaseModel] | None = None) -> dict[str, Any]:
+    """The ``openapi_extra`` of an endpoint whose body :func:`read_body` reads."""
+    as_json = {"$ref": _REF.format(model=model.__name__)}
+    as_form = {"$ref": _REF.format(model=f"{(form or model).__name__}Form")}
+    content = {_JSON: {"schema": as_json}, _FORMS[0]: {"schema": as_form}}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -140,14 +140,16 @@ def _refuse(error: Exception) -> NoReturn:
     sys.exit(_USAGE_ERROR)
 
 
-def read_core(flags: FlagValues, environ: Mapping[str, str]) -> CoreConfig:
-    """The pipeline's configuration.
+def read_core(
+    flags: FlagValues, environ: Mapping[str, str], root: Path = PROJECT_ROOT
+) -> CoreConfig:
+    """The pipeline's configuration; ``root`` is where its files lie.
 
     Raises:
         FooocusError: There is no preset of the name given.
     """
     return load_config(
-        root=PROJECT_ROOT,
+        root=root,
         preset=flags["preset"],
         models_path=flags["models_path"],
         styles_path=flags["styles_path"],

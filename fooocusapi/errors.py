@@ -18,6 +18,7 @@ from fooocus_core.errors import (
     InvalidInputError,
     ModelFileError,
     ModelNotFoundError,
+    NotFiniteError,
 )
 from fooocusapi.exceptions import (
     BodyTooLargeError,
@@ -100,6 +101,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     DownloadError: _detail(503),
     DeviceMemoryError: _detail(503),
     ModelFileError: _detail(500),
+    NotFiniteError: _detail(500),
     StorageError: _detail(500),
     FooocusError: _UNFORESEEN,
     ServiceError: _UNFORESEEN,

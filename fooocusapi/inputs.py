@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -20,15 +21,17 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 from starlette.datastructures import UploadFile
 
+from fooocus_core.images.arrays import to_rgb
+from fooocus_core.images.sizes import MAX_PIXELS
 from fooocus_core.metadata.embed import PICTURE_ERRORS, PICTURE_FORMATS
 from fooocus_core.params import Image
 from fooocusapi.addresses import AddressRefusedError, Resolve, is_public, pinned_request, resolve
 from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError, StoredFileNotFoundError
+from fooocusapi.schemas.pictures import Location, PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS
 from fooocusapi.storage import Storage
 
 MAX_BYTES = 64 * 1024 * 1024
-MAX_PIXELS = 89_478_485
 
 _MAX_REDIRECTS = 5
 _HEADERS = {
@@ -38,7 +41,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
 }
 _URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")
-Location = tuple[str | int, ...]
 
 
 class _UnusableError(Exception):
@@ -101,6 +103,25 @@ class Inputs:
             BodyTooLargeError: It is larger than 64 MiB.
         """
         return await asyncio.to_thread(_over_black, await self.read_picture(value, location))
+
+    async def read_all(self, fields: Iterable[PictureField]) -> dict[Location, Image]:
+        """The pictures of a request, uint8 (H, W, 3), by where they stand.
+
+        What is transparent becomes white, or black in a mask. Places without a picture are left
+        out.
+
+        Raises:
+            InvalidFieldError: One is needed and not there, or cannot be had or decoded.
+            BodyTooLargeError: One is larger than 64 MiB.
+        """
+        given = [field for field in fields if field.is_needed or not is_missing(field.value)]
+        return {field.location: await self._read(field) for field in given}
+
+    async def _read(self, field: PictureField) -> Image:
+        if field.is_mask:
+            return await self.read_mask(field.value, field.location)
+        picture = await self.read_picture(field.value, field.location)
+        return await asyncio.to_thread(to_rgb, picture)
 
     async def _bytes(self, value: Any) -> bytes:
         if is_missing(value):

@@ -1,4 +1,4 @@
-"""The one path of every generation request: translate, enqueue, wait or not, respond."""
+"""The one path of every generation request: pictures, translation, queue, wait or not, answer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import Response
 
 from fooocusapi.exceptions import QueueFullError
+from fooocusapi.inputs import Inputs
 from fooocusapi.jobs.job import Delivery, Job
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.respond import AnswerForm, Responder, queue_full
@@ -22,6 +23,7 @@ class Submitter:
     """Takes generation requests in."""
 
     queue: JobQueue
+    inputs: Inputs
     translator: Translator
     responder: Responder
 
@@ -35,12 +37,16 @@ class Submitter:
 
         Raises:
             InvalidFieldError: A field cannot be used.
-            ModelMissingError: There is no checkpoint to draw with.
+            BodyTooLargeError: A picture is too large.
+            ModelMissingError: A file is missing that the pictures cannot be made without.
             ServerStoppingError: The server is shutting down.
         """
         form = _answer_form(request, wants_png=wants_png)
-        # Looks names up on disk, so off the event loop.
-        translation = await asyncio.to_thread(self.translator.translate, request, single=wants_png)
+        pictures = await self.inputs.read_all(request.picture_fields())
+        # Looks names up on disk, and at every pixel of masks, so off the event loop.
+        translation = await asyncio.to_thread(
+            self.translator.translate, request, pictures, single=wants_png
+        )
         job = Job(
             kind=kind,
             params=translation.params,

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from enum import StrEnum
+from typing import TypeVar
 
 from fooocusapi.exceptions import InvalidFieldError
 
 _MAX_NAME_SHOWN = 100
+
+Member = TypeVar("Member", bound=StrEnum)
 
 
 class Tolerance:
@@ -55,6 +59,30 @@ class Tolerance:
             text = " ".join(f"{problem}{hint}; allowed: {allowed}".split())
             raise InvalidFieldError(location, text, value)
         self.warn(f"{problem}: {instead}{hint}")
+
+    def choose(self, kind: type[Member], asked: str | None, default: Member, name: str) -> Member:
+        """The member that an option names; ``default`` if it names none or an unknown one.
+
+        Args:
+            name: Of the option, inside ``advanced_params``.
+
+        Raises:
+            InvalidFieldError: Strict, and it is unknown.
+        """
+        if not asked:
+            return default
+        try:
+            return kind(asked)
+        except ValueError:
+            self.tolerate(
+                ("advanced_params", name),
+                asked,
+                f"unknown {name} '{shown(asked)}'",
+                instead=f"'{default}' used instead",
+                allowed=", ".join(kind),
+                close=close_to(asked, kind),
+            )
+            return default
 
 
 def close_to(name: str, known: Iterable[str]) -> list[str]:

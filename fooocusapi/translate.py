@@ -1,26 +1,22 @@
 """Request -> what is asked of the pipeline, and warnings about what was tolerated.
 
-Beside ``translate_back.py``, the only file that knows both vocabularies, and the only one that
-tolerates anything.
+With its parts ``translate_models.py`` and ``translate_pictures.py``, and with
+``translate_back.py``, all that knows both vocabularies; nothing else tolerates anything.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeVar
 
 from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.choices import (
-    DEFAULT_VAE,
     EXPANSION_STYLE,
-    InpaintEngine,
     MetadataScheme,
     Performance,
-    RefinerSwap,
     Sampler,
     Scheduler,
 )
@@ -30,8 +26,6 @@ from fooocus_core.params import (
     FreeUParams,
     GenerationParams,
     GuidanceParams,
-    Lora,
-    ModelParams,
     OutputParams,
     PromptParams,
     SamplingParams,
@@ -51,22 +45,15 @@ from fooocusapi.schemas.parameters import (
 )
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme
 from fooocusapi.settings import Settings
-from fooocusapi.tolerance import Tolerance, close_to, shown
+from fooocusapi.tolerance import Tolerance, shown
+from fooocusapi.translate_models import ModelTranslation
+from fooocusapi.translate_pictures import Pictures, PictureTranslation
 
 _log = logging.getLogger(__name__)
 
-_NO_MODEL = ("", "None")
 _MAX_HINTS = 5
 _MAX_LOGGED = 2000
-# What may be given where a file is named.
-_ALLOWED_FILES: Mapping[ModelKind, str] = {
-    ModelKind.CHECKPOINT: "the names of /v1/engines/all-models",
-    ModelKind.LORA: "the names of /v1/engines/all-models",
-    ModelKind.VAE: f"the names of files in the folder of VAEs, and '{DEFAULT_VAE}'",
-}
-
 T = TypeVar("T")
-Member = TypeVar("Member", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,20 +73,25 @@ class Translator:
     catalog: Catalog
     styles: StyleLibrary
 
-    def translate(self, request: GenerationRequest, *, single: bool) -> Translation:
-        """Translate the common fields.
+    def translate(
+        self, request: GenerationRequest, pictures: Pictures, *, single: bool
+    ) -> Translation:
+        """Translate a request.
 
         Args:
             request: A validated request.
+            pictures: The pictures that came with it.
             single: Make one picture whatever the request says.
 
         Raises:
-            InvalidFieldError: Strict, and something would have to be tolerated.
+            InvalidFieldError: A picture cannot be used; or strict, and something would have to be
+                tolerated.
             ModelMissingError: A file is missing that the picture cannot be drawn without.
         """
         return _Run(
             translator=self,
             request=request,
+            pictures=pictures,
             needed=NeededFiles(core=self.core, catalog=self.catalog),
             tolerance=Tolerance(strict=self.settings.strict),
         ).translation(single=single)
@@ -116,29 +108,50 @@ class _Run:
 
     translator: Translator
     request: GenerationRequest
+    pictures: Pictures
     needed: NeededFiles
     tolerance: Tolerance
 
     def translation(self, *, single: bool) -> Translation:
         advanced = self.request.advanced_params
         check_field_names(self.request, self.tolerance)
-        self._inpaint_engine(advanced.inpaint_engine)
         self._check_performance_lora()
         self._check_censor(advanced)
         self._check_webhook()
+        pictures = self._pictures()
         params = GenerationParams(
             prompt=self._prompt(),
-            models=self._models(advanced),
+            models=self._models().params(),
             canvas=self._canvas(advanced, single=single),
             sampling=self._sampling(advanced),
             guidance=self._guidance(advanced),
             freeu=_freeu(advanced),
+            upscale_vary=pictures.upscale_vary(),
+            inpaint=pictures.inpaint(),
             output=self._output(advanced),
         )
         warnings = self.tolerance.warnings
         if warnings:
             _log.warning("%s", "; ".join(warnings)[:_MAX_LOGGED])
         return Translation(params=params, warnings=tuple(warnings))
+
+    def _models(self) -> ModelTranslation:
+        return ModelTranslation(
+            request=self.request,
+            defaults=self.translator.core.defaults,
+            catalog=self.translator.catalog,
+            needed=self.needed,
+            tolerance=self.tolerance,
+        )
+
+    def _pictures(self) -> PictureTranslation:
+        return PictureTranslation(
+            request=self.request,
+            pictures=self.pictures,
+            defaults=self.translator.core.defaults,
+            needed=self.needed,
+            tolerance=self.tolerance,
+        )
 
     def _prompt(self) -> PromptParams:
         request, defaults = self.request, self.translator.core.defaults
@@ -183,79 +196,6 @@ class _Run:
                 close=self.translator.styles.close_to(shown(name)) if number < _MAX_HINTS else (),
             )
 
-    def _models(self, advanced: AdvancedParams) -> ModelParams:
-        request, defaults = self.request, self.translator.core.defaults
-        base = self._base()
-        refiner = self._refiner()
-        return ModelParams(
-            base=base,
-            refiner=None if refiner == base else refiner,
-            refiner_switch=_given(request.refiner_switch, defaults.refiner_switch),
-            refiner_swap=self._member(
-                RefinerSwap, advanced.refiner_swap_method, RefinerSwap.JOINT, "refiner_swap_method"
-            ),
-            loras=tuple(self._loras()),
-            vae=self._vae(advanced.vae_name),
-            clip_skip=_given(advanced.clip_skip, defaults.clip_skip),
-        )
-
-    def _base(self) -> str:
-        asked = self.request.base_model_name
-        if asked is None or asked in _NO_MODEL:
-            return self.needed.base()
-        known = self.translator.catalog.match(ModelKind.CHECKPOINT, asked)
-        if known is not None:
-            return known
-        if self.translator.settings.strict:
-            return asked
-        default = self.needed.base()
-        self._unknown_file(
-            ModelKind.CHECKPOINT, ("base_model_name",), asked, f"'{default}' used instead"
-        )
-        return default
-
-    def _refiner(self) -> str | None:
-        asked, default = self.request.refiner_model_name, self.translator.core.defaults.refiner
-        if asked is None:
-            return self._default_file(ModelKind.CHECKPOINT, default)
-        if asked in _NO_MODEL:
-            return None
-        known = self.translator.catalog.match(ModelKind.CHECKPOINT, asked)
-        if known is not None or self.translator.settings.strict:
-            return known or asked
-        used = f"'{default}' used instead" if default else "no refiner used"
-        self._unknown_file(ModelKind.CHECKPOINT, ("refiner_model_name",), asked, used)
-        return self._default_file(ModelKind.CHECKPOINT, default)
-
-    def _default_file(self, kind: ModelKind, name: str | None) -> str | None:
-        return None if name is None else self.needed.find(kind, name)
-
-    def _loras(self) -> Iterable[Lora]:
-        defaults = self.translator.core.defaults
-        asked = defaults.loras
-        if self.request.loras is not None:
-            asked = tuple(
-                Lora(name=lora.model_name, weight=lora.weight)
-                for lora in self.request.loras
-                if lora.enabled and lora.model_name not in _NO_MODEL
-            )
-        if len(asked) > defaults.max_loras:
-            self.tolerance.tolerate(
-                ("loras",),
-                len(asked),
-                f"too many LoRAs: {len(asked)}",
-                instead=f"only the first {defaults.max_loras} of {len(asked)} are used",
-                allowed=f"at most {defaults.max_loras} that are enabled",
-            )
-        for lora in asked[: defaults.max_loras]:
-            known = self.translator.catalog.match(ModelKind.LORA, lora.name)
-            if known is not None:
-                yield Lora(name=known, weight=lora.weight)
-            elif self.request.loras is None:
-                self.tolerance.warn(f"configured LoRA '{lora.name}' is not there and left out")
-            else:
-                self._unknown_file(ModelKind.LORA, ("loras",), lora.name, "left out")
-
     def _check_performance_lora(self) -> None:
         lora = MODES[self._performance()].lora
         if lora is not None:
@@ -271,19 +211,6 @@ class _Run:
 
     def _performance(self) -> Performance:
         return _given(self.request.performance_selection, self.translator.core.defaults.performance)
-
-    def _vae(self, asked: str | None) -> str | None:
-        default = self.translator.core.defaults.vae
-        if asked is None:
-            return self._default_file(ModelKind.VAE, default)
-        if asked in (*_NO_MODEL, DEFAULT_VAE):
-            return None
-        known = self.translator.catalog.match(ModelKind.VAE, asked)
-        if known is None:
-            used = f"'{default or DEFAULT_VAE}' used instead"
-            self._unknown_file(ModelKind.VAE, ("advanced_params", "vae_name"), asked, used)
-            return self._default_file(ModelKind.VAE, default)
-        return known
 
     def _canvas(self, advanced: AdvancedParams, *, single: bool) -> CanvasParams:
         request, size = self.request, self.translator.core.defaults.size
@@ -304,8 +231,10 @@ class _Run:
         steps, switch = advanced.overwrite_step, advanced.overwrite_switch
         return SamplingParams(
             performance=self._performance(),
-            sampler=self._member(Sampler, advanced.sampler_name, defaults.sampler, "sampler_name"),
-            scheduler=self._member(
+            sampler=self.tolerance.choose(
+                Sampler, advanced.sampler_name, defaults.sampler, "sampler_name"
+            ),
+            scheduler=self.tolerance.choose(
                 Scheduler, advanced.scheduler_name, defaults.scheduler, "scheduler_name"
             ),
             steps=defaults.steps if steps is None else _positive(steps),
@@ -333,26 +262,6 @@ class _Run:
             previews=settings.previews and not advanced.disable_preview,
         )
 
-    def _inpaint_engine(self, asked: str | None) -> InpaintEngine:
-        default = self.translator.core.defaults.inpaint_engine
-        return self._member(InpaintEngine, asked, default, "inpaint_engine")
-
-    def _member(self, kind: type[Member], asked: str | None, default: Member, name: str) -> Member:
-        if not asked:
-            return default
-        try:
-            return kind(asked)
-        except ValueError:
-            self.tolerance.tolerate(
-                ("advanced_params", name),
-                asked,
-                f"unknown {name} '{shown(asked)}'",
-                instead=f"'{default}' used instead",
-                allowed=", ".join(kind),
-                close=close_to(asked, kind),
-            )
-            return default
-
     def _check_webhook(self) -> None:
         url = self.request.webhook_url
         if url not in PLACEHOLDERS and webhook_target(url) is None:
@@ -363,18 +272,6 @@ class _Run:
                 instead="nobody is told",
                 allowed="http://... and https://... of at most 8000 characters, without a password",
             )
-
-    def _unknown_file(
-        self, kind: ModelKind, location: tuple[str, ...], name: str, used: str
-    ) -> None:
-        self.tolerance.tolerate(
-            location,
-            name,
-            f"no file '{shown(name)}' in {kind}",
-            instead=used,
-            allowed=_ALLOWED_FILES[kind],
-            close=close_to(name, self.translator.catalog.names(kind)),
-        )
 
 
 def _freeu(advanced: AdvancedParams) -> FreeUParams | None:

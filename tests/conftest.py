@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from fooocus_core.choices import InpaintEngine
 from fooocus_core.config import CoreConfig, load_config
+from fooocus_core.downloads import UPSCALER, inpaint_files
 from fooocusapi.app import create_app
 from fooocusapi.settings import Settings
+from tests.expansion_files import make_expansion_folder
 from tests.fakes import FakeEngine
 from tests.golden import GOLDEN
 
@@ -28,6 +31,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = GOLDEN / "make_weights.py"
     subprocess.run([sys.executable, str(script), str(root)], check=True, capture_output=True)
     return root
+
+
+@pytest.fixture(scope="session")
+def expansion_folder(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small prompt expansion with all its files."""
+    folder = tmp_path_factory.mktemp("expansion") / "fooocus_expansion"
+    return make_expansion_folder(weights, folder)
 
 
 @pytest.fixture
@@ -44,6 +54,15 @@ def core(tmp_path: Path) -> CoreConfig:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return load_config(root=tmp_path, environ={})
+
+
+@pytest.fixture
+def picture_models(core: CoreConfig) -> None:
+    """Files that pictures are enlarged and inpainted with, there but empty."""
+    for file in (UPSCALER, *inpaint_files(InpaintEngine.V2_6)):
+        path: Path = getattr(core.folders, file.kind)[0] / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image as PillowImage
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -28,6 +29,13 @@ def load_arrays(name: str) -> dict[str, NDArray[Any]]:
     """Recorded arrays, e.g. ``components/clip``, by name."""
     with np.load(GOLDEN / f"{name}.npz") as archive:
         return {key: archive[key] for key in archive.files}
+
+
+@cache
+def load_picture(name: str) -> NDArray[np.uint8]:
+    """A recorded input picture, e.g. ``photo_a``: (H, W, 3)."""
+    with PillowImage.open(GOLDEN / "inputs" / f"{name}.png") as picture:
+        return np.asarray(picture)
 
 
 def load_cases(name: str) -> list[dict[str, Any]]:

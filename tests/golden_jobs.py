@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,37 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fooocus_core.choices import (
+    InpaintEngine,
     MetadataScheme,
     Performance,
     RefinerSwap,
     Sampler,
     Scheduler,
+    Side,
+    UpscaleVaryMethod,
 )
 from fooocus_core.params import (
     CanvasParams,
+    Extension,
     FreeUParams,
     GenerationParams,
     GuidanceParams,
+    InpaintParams,
     Lora,
     ModelParams,
     OutputParams,
     PromptParams,
     SamplingParams,
     Size,
+    UpscaleVaryParams,
 )
+from fooocus_core.performance import MODES
+from fooocus_core.plan import picture_seeds
+from fooocus_core.prompt.compose import ComposedPrompt, LoraChoice, compose_prompts
+from fooocus_core.prompt.styles import load_styles
+from fooocus_core.prompt.wildcards import Wildcards
+from tests.golden import GOLDEN, load_json
+from tests.pictures import as_base64, recorded_input
 
 TEXT_TO_IMAGE_JOBS = (
     "t2i_plain",
@@ -41,7 +55,20 @@ TEXT_TO_IMAGE_JOBS = (
     "refiner_joint",
     "refiner_joint_switch5",
     "refiner_sd15_vae_swap",
+    "expansion",
 )
+
+RECORDED_JOBS = tuple(sorted(folder.name for folder in (GOLDEN / "jobs").iterdir()))
+# The only one without texts: it makes its picture without diffusion.
+PICTURES_WITH_TEXTS = tuple(
+    (name, image)
+    for name in RECORDED_JOBS
+    if name != "upscale_fast"
+    for image in range(len(load_json(f"jobs/{name}/job")["images"]))
+)
+
+UPSCALE_VARY_JOBS = ("vary_subtle", "upscale_15", "upscale_fast")
+INPAINT_JOBS = ("inpaint_v26", "outpaint_left_top")
 
 MAX_LEVEL = 2
 MEAN_LEVEL = 0.1
@@ -52,7 +79,7 @@ def _given(number: int) -> int | None:
 
 
 def params_of_job(job: dict[str, Any]) -> GenerationParams:
-    """The parameters of a recorded text-to-image job."""
+    """The parameters of a recorded job."""
     args = job["args"]
     width, height = map(int, args["aspect"].split("×"))
     freeu = args["freeu"]
@@ -96,12 +123,69 @@ def params_of_job(job: dict[str, Any]) -> GenerationParams:
             size_scale_end=args["adm_end"],
         ),
         freeu=FreeUParams(b1=freeu[0], b2=freeu[1], s1=freeu[2], s2=freeu[3]) if freeu else None,
+        upscale_vary=_upscale_vary(args) if args["uov_image"] else None,
+        inpaint=_inpaint(args) if args["inpaint_image"] else None,
         output=OutputParams(metadata=MetadataScheme(args["metadata_scheme"])),
     )
 
 
+def read_input(name: str) -> NDArray[np.uint8]:
+    """One of the recording's input pictures, RGB."""
+    with Image.open(GOLDEN / "inputs" / f"{name}.png") as file:
+        return np.asarray(file.convert("RGB"))
+
+
+def _upscale_vary(args: dict[str, Any]) -> UpscaleVaryParams:
+    return UpscaleVaryParams(
+        image=read_input(args["uov_image"]),
+        method=UpscaleVaryMethod(args["uov_method"]),
+    )
+
+
+def _inpaint(args: dict[str, Any]) -> InpaintParams:
+    return InpaintParams(
+        image=read_input(args["inpaint_image"]),
+        mask=read_input(args["inpaint_mask"]) if args["inpaint_mask"] else None,
+        invert=args["invert_mask"],
+        grow=args["inpaint_erode_or_dilate"],
+        extend=tuple(Extension(side=Side(side)) for side in args["outpaint"]),
+        prompt=args["inpaint_additional_prompt"],
+        engine=InpaintEngine(args["inpaint_engine"]),
+        strength=args["inpaint_strength"],
+        from_noise=args["inpaint_disable_initial_latent"],
+        field=args["inpaint_respective_field"],
+    )
+
+
+def composed_of_job(job: dict[str, Any], image: int) -> tuple[ComposedPrompt, tuple[Lora, ...]]:
+    """The texts of one picture of a recorded job, and all LoRAs of the job in their order."""
+    args, params = job["args"], params_of_job(job)
+    text = params.prompt.positive
+    if args["inpaint_additional_prompt"]:
+        text = f"{args['inpaint_additional_prompt']}\n{text}"
+    own = MODES[params.sampling.performance].lora
+    mode_loras = (own,) if own else ()
+    composed = compose_prompts(
+        replace(params.prompt, positive=text),
+        seeds=picture_seeds(params.canvas),
+        loras=LoraChoice(
+            given=params.models.loras,
+            files=tuple(
+                name
+                for name in load_json("components/text")["lora_filenames"]
+                if name not in [lora.name for lora in mode_loras]
+            ),
+        ),
+        styles=load_styles(GOLDEN / "data"),
+        wildcards=Wildcards([GOLDEN / "data"]),
+    )
+    # Pictures that an enhancement adds have the texts of those that it starts from.
+    picture = composed.pictures[min(image, len(composed.pictures) - 1)]
+    return picture, (*composed.loras, *mode_loras)
+
+
 def request_of_job(job: dict[str, Any]) -> dict[str, Any]:
-    """The JSON body that asks for a recorded text-to-image job over HTTP; every value is stated."""
+    """The JSON body that asks for a recorded job over HTTP; every value is stated."""
     args = job["args"]
     freeu = dict(
         zip(("freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2"), args["freeu"] or (), strict=False)
@@ -122,6 +206,7 @@ def request_of_job(job: dict[str, Any]) -> dict[str, Any]:
         "loras": [{"model_name": name, "weight": weight} for name, weight in args["loras"]],
         "read_wildcards_in_order": args["read_wildcards_in_order"],
         "meta_scheme": args["metadata_scheme"],
+        **_pictures_of(args),
         "advanced_params": {
             "disable_seed_increment": args["disable_seed_increment"],
             "adm_scaler_positive": args["adm_positive"],
@@ -136,11 +221,35 @@ def request_of_job(job: dict[str, Any]) -> dict[str, Any]:
             "overwrite_switch": args["overwrite_switch"],
             "overwrite_width": args["overwrite_width"],
             "overwrite_height": args["overwrite_height"],
+            "overwrite_vary_strength": args["overwrite_vary_strength"],
+            "overwrite_upscale_strength": args["overwrite_upscale_strength"],
+            "debugging_inpaint_preprocessor": args["debugging_inpaint"],
+            "inpaint_disable_initial_latent": args["inpaint_disable_initial_latent"],
+            "inpaint_engine": args["inpaint_engine"],
+            "inpaint_strength": args["inpaint_strength"],
+            "inpaint_respective_field": args["inpaint_respective_field"],
+            "invert_mask_checkbox": args["invert_mask"],
+            "inpaint_erode_or_dilate": args["inpaint_erode_or_dilate"],
             "refiner_swap_method": args["swap"],
             "freeu_enabled": args["freeu"] is not None,
             **freeu,
         },
     }
+
+
+def _pictures_of(args: dict[str, Any]) -> dict[str, Any]:
+    """What a request says of its pictures."""
+    fields: dict[str, Any] = {}
+    if args["uov_image"]:
+        fields["input_image"] = as_base64(recorded_input(args["uov_image"]))
+        fields["uov_method"] = args["uov_method"]
+    if args["inpaint_image"]:
+        fields["input_image"] = as_base64(recorded_input(args["inpaint_image"]))
+        fields["inpaint_additional_prompt"] = args["inpaint_additional_prompt"]
+        fields["outpaint_selections"] = args["outpaint"]
+    if args["inpaint_mask"]:
+        fields["input_mask"] = as_base64(recorded_input(args["inpaint_mask"]))
+    return fields
 
 
 def assert_same_picture(made: NDArray[np.uint8], recorded: Path) -> None:

@@ -22,6 +22,7 @@ SERVICE = (
     ("errors",),
     ("submit", "security"),
     ("translate", "translate_back", "respond", "webhooks", "image_log"),
+    ("translate_models", "translate_pictures"),
     ("jobs",),
     ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance"),
     ("flags", "log_format"),
@@ -63,6 +64,9 @@ LIGHT = {
         "prompt.styles",
         "metadata.embed",
         "metadata.reading",
+        "images.arrays",
+        "images.hole",
+        "images.sizes",
     ]
 }
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "safetensors"}

@@ -68,7 +68,7 @@ def draw_timesteps(count: int, level: int, sigmas: Tensor, generator: torch.Gene
     return distance.argmin(1)
 
 
-def _kept_signal(sigma: Tensor, generator: torch.Generator) -> Tensor:
+def draw_kept_signal(sigma: Tensor, generator: torch.Generator) -> Tensor:
     """Draw how much of the picture is in the input.
 
     A sampler starts from noise without any picture: at sigma an ODE solver holds 1 - sigma / start
@@ -85,7 +85,7 @@ def _kept_signal(sigma: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(stretched, kept * factor, kept)
 
 
-def _noise(shape: tuple[int, ...], level: int, generator: torch.Generator) -> Tensor:
+def draw_noise(shape: tuple[int, ...], level: int, generator: torch.Generator) -> Tensor:
     """Draw noise as it looks at a level, at times with an offset or large spots."""
     count = shape[0]
     noise: Tensor = torch.randn(shape, generator=generator) / 2**level
@@ -103,8 +103,8 @@ def add_noise(
     """Lay noise over clean latents, as a sampler's states at these timesteps look."""
     sigma = sigmas[timestep]
     wide = sigma.view(-1, 1, 1, 1)
-    kept = _kept_signal(sigma, generator).view(-1, 1, 1, 1)
-    state = kept * clean + wide * _noise(tuple(clean.shape), level, generator)
+    kept = draw_kept_signal(sigma, generator).view(-1, 1, 1, 1)
+    state = kept * clean + wide * draw_noise(tuple(clean.shape), level, generator)
     return NoisyBatch(
         noisy=state / (wide**2 + 1).sqrt(),
         timestep=timestep,

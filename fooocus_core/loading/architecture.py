@@ -1,13 +1,15 @@
 """Widths, depths and counts of the networks, read from the shapes of their tensors.
 
 Nothing is taken from a list of published sizes, so smaller and pruned models load alike. What
-shapes cannot tell follows convention: 32 normalisation groups, heads 64 wide (SD 1.5: 8 heads).
+shapes cannot tell follows convention: 32 normalisation groups, heads 64 wide (SD 1.5: 8 heads;
+image encoders: 16 heads, and fewer where these would be narrower than 32).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from math import isqrt
 from typing import Any
 
 from fooocus_core.errors import ModelFileError
@@ -17,6 +19,8 @@ HEAD_WIDTH = 64
 SD15_HEADS = 8
 NORM_GROUPS = 32
 
+_VISION_HEADS = 16
+_LEAST_VISION_HEAD_WIDTH = 32
 _TRANSFORMER = re.compile(
     r"(input_blocks\.\d+|output_blocks\.\d+|middle_block)\.1\.transformer_blocks\.(\d+)\."
 )
@@ -119,6 +123,33 @@ def clip_g_config(tensors: Tensors) -> dict[str, Any]:
         "num_hidden_layers": _count(tensors, r"transformer\.resblocks\.(\d+)\."),
         "max_position_embeddings": _rows(tensors, "positional_embedding"),
         "projection_dim": _shape(tensors, "text_projection")[1],
+        "hidden_act": "gelu",
+    }
+
+
+def clip_vision_config(tensors: Tensors) -> dict[str, Any]:
+    """Arguments of ``CLIPVisionConfig`` for an image encoder in transformers' names.
+
+    Raises:
+        ModelFileError: An entry needed to tell the shape is missing, or no such encoder can be
+            built.
+        ValueError: An entry has another number of dimensions.
+    """
+    width, channels, patch, _ = _shape(tensors, "vision_model.embeddings.patch_embedding.weight")
+    places = _rows(tensors, "vision_model.embeddings.position_embedding.weight")
+    heads = max(min(_VISION_HEADS, width // _LEAST_VISION_HEAD_WIDTH), 1)
+    if width % heads:
+        raise ModelFileError(f"A width of {width} cannot be split into {heads} heads.")
+    return {
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "intermediate_size": _rows(tensors, "vision_model.encoder.layers.0.mlp.fc1.weight"),
+        "num_hidden_layers": _count(tensors, r"vision_model\.encoder\.layers\.(\d+)\."),
+        "projection_dim": _rows(tensors, "visual_projection.weight"),
+        "num_channels": channels,
+        "patch_size": patch,
+        # One place is not in the picture: that of the class.
+        "image_size": isqrt(places - 1) * patch,
         "hidden_act": "gelu",
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
@@ -26,7 +27,9 @@ _QUERY_CHUNK = 1024
 _KEY_CHUNK = 4096
 
 
-def use_attention(network: UNet2DConditionModel | AutoencoderKL, plan: DevicePlan) -> None:
+def use_attention(
+    network: UNet2DConditionModel | ControlNetModel | AutoencoderKL, plan: DevicePlan
+) -> None:
     """Have all attention layers of a network compute as the plan says, for good."""
     match plan.attention:
         case AttentionKind.PYTORCH:
@@ -73,7 +76,7 @@ class ChunkedAttention:
             x = attn.group_norm(x.transpose(1, 2)).transpose(1, 2)
         context = x if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = (
-            _by_heads(projected, attn.heads)
+            by_heads(projected, attn.heads)
             for projected in (attn.to_q(x), attn.to_k(context), attn.to_v(context))
         )
         attended = self.attend(query, key, value).transpose(1, 2).flatten(2)
@@ -160,7 +163,7 @@ def _attend_piecewise(query: Tensor, key: Tensor, value: Tensor, key_chunk: int)
     return total / weights
 
 
-def _by_heads(x: Tensor, heads: int) -> Tensor:
+def by_heads(x: Tensor, heads: int) -> Tensor:
     """(B, tokens, heads * d) -> (B, heads, tokens, d)."""
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 

@@ -5,8 +5,6 @@ Kinds are told by key prefixes, sizes by the shapes of tensors.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading import architecture, key_maps
 from fooocus_core.loading.attention import use_attention
+from fooocus_core.loading.filling import fill_weights, list_names, naming_part
 from fooocus_core.loading.leases import stream_weights
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.rounding import rounded_weights, widen_during_forward
@@ -37,7 +36,6 @@ _SD15_CLIP_L = "cond_stage_model.transformer."
 _CLIP_L_PART = "CLIP-L text encoder"
 _CLIP_G_PART = "CLIP-G text encoder"
 _NORM_GROUPS_ENTRY = "vae.norm_num_groups"
-_LISTED = 5
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -200,7 +198,7 @@ def _text_prefixes(kind: CheckpointKind) -> tuple[str | None, str | None]:
 
 def _load_unet(file: WeightFile, kind: CheckpointKind, plan: DevicePlan) -> UNet2DConditionModel:
     tensors = file.section(_UNET)
-    with _naming(file.path, "UNet"):
+    with naming_part(file.path, "UNet"):
         config = architecture.unet_config(
             tensors, heads=architecture.SD15_HEADS if kind is CheckpointKind.SD15 else None
         )
@@ -217,7 +215,7 @@ def _load_unet(file: WeightFile, kind: CheckpointKind, plan: DevicePlan) -> UNet
         state = rounded_weights(
             unet, converted, narrow=plan.unet, wide=plan.unet_compute, device=home
         )
-        _fill(unet, state, home)
+        fill_weights(unet, state, home)
     use_attention(unet, plan)
     # In this order, because weights are converted faster where they are computed with.
     stream_weights(unet, plan)
@@ -227,7 +225,7 @@ def _load_unet(file: WeightFile, kind: CheckpointKind, plan: DevicePlan) -> UNet
 
 def _load_vae(file: WeightFile, prefix: str, plan: DevicePlan) -> AutoencoderKL:
     tensors = key_maps.without_vae_extras(file.section(prefix))
-    with _naming(file.path, "VAE"):
+    with naming_part(file.path, "VAE"):
         config = architecture.vae_config(
             tensors,
             norm_groups=_norm_groups(file),
@@ -239,7 +237,7 @@ def _load_vae(file: WeightFile, prefix: str, plan: DevicePlan) -> AutoencoderKL:
         _require_all_used(tensors, converted)
         home = plan.home_of(plan.vae_device)
         state = rounded_weights(vae, converted, narrow=plan.vae, wide=plan.vae_compute, device=home)
-        _fill(vae, state, home)
+        fill_weights(vae, state, home)
     use_attention(vae, plan)
     widen_during_forward(vae, plan.vae_compute)
     return vae
@@ -247,27 +245,27 @@ def _load_vae(file: WeightFile, prefix: str, plan: DevicePlan) -> AutoencoderKL:
 
 def _load_clip_l(file: WeightFile, prefix: str, plan: DevicePlan) -> CLIPTextModel:
     model = _empty_clip_l(file, prefix)
-    with _naming(file.path, _CLIP_L_PART):
+    with naming_part(file.path, _CLIP_L_PART):
         return _fill_text_encoder(model, _clip_l_tensors(file, prefix), plan)
 
 
 def _load_clip_g(file: WeightFile, prefix: str, plan: DevicePlan) -> CLIPTextModelWithProjection:
     model = _empty_clip_g(file, prefix)
     tensors = key_maps.without_clip_extras(file.section(prefix))
-    with _naming(file.path, _CLIP_G_PART):
+    with naming_part(file.path, _CLIP_G_PART):
         converted = key_maps.clip_g_weights(tensors, model)
         _require_all_used(tensors, converted)
         return _fill_text_encoder(model, converted, plan)
 
 
 def _empty_clip_l(file: WeightFile, prefix: str) -> CLIPTextModel:
-    with _naming(file.path, _CLIP_L_PART), init_empty_weights(include_buffers=False):
+    with naming_part(file.path, _CLIP_L_PART), init_empty_weights(include_buffers=False):
         shape = architecture.clip_l_config(_clip_l_tensors(file, prefix))
         return CLIPTextModel(_clip_config(shape))
 
 
 def _empty_clip_g(file: WeightFile, prefix: str) -> CLIPTextModelWithProjection:
-    with _naming(file.path, _CLIP_G_PART), init_empty_weights(include_buffers=False):
+    with naming_part(file.path, _CLIP_G_PART), init_empty_weights(include_buffers=False):
         shape = architecture.clip_g_config(file.section(prefix))
         return CLIPTextModelWithProjection(_clip_config(shape))
 
@@ -295,46 +293,11 @@ def _fill_text_encoder(model: Module, weights: Tensors, plan: DevicePlan) -> Mod
     home = plan.home_of(plan.text_device)
     # The reference computes in float32 on rounded weights.
     state = rounded_weights(model, weights, narrow=plan.text, wide=torch.float32, device=home)
-    _fill(model, state, home)
+    fill_weights(model, state, home)
     widen_during_forward(model, torch.float32)
     return model
 
 
 def _require_all_used(tensors: Tensors, converted: Tensors) -> None:
     if unused := key_maps.unused_names(tensors, converted):
-        raise ModelFileError(f"Unexpected entries: {_listing(unused)}")
-
-
-def _fill(module: nn.Module, state: Tensors, device: torch.device) -> None:
-    """Give a module built without memory its weights, without copying them."""
-    expected = module.state_dict()
-    if missing := [name for name in expected if name not in state]:
-        raise ModelFileError(f"Missing entries: {_listing(missing)}")
-    if unexpected := [name for name in state if name not in expected]:
-        raise ModelFileError(f"Unexpected entries: {_listing(unexpected)}")
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
-            raise ModelFileError(
-                f"{name} has shape {tuple(tensor.shape)}, needed is {tuple(expected[name].shape)}"
-            )
-    module.load_state_dict(state, strict=True, assign=True)
-    module.to(device).eval().requires_grad_(requires_grad=False)
-
-
-@contextlib.contextmanager
-def _naming(path: Path, part: str) -> Iterator[None]:
-    """Say which part of which file cannot be loaded, whatever its odd entries made fail."""
-    beginning = f"The {part} in {path.name} cannot be loaded."
-    try:
-        yield
-    except (ModelFileError, ValueError) as error:
-        raise ModelFileError(f"{beginning} {error}") from error
-    except KeyError as error:
-        raise ModelFileError(f"{beginning} Missing entries: {error.args[0]}") from error
-    except (IndexError, AttributeError, TypeError) as error:
-        raise ModelFileError(f"{beginning} Its entries do not fit together.") from error
-
-
-def _listing(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_LISTED])
-    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
+        raise ModelFileError(f"Unexpected entries: {list_names(unused)}")

@@ -34,6 +34,24 @@ _OLD_ATTENTION = {
     ".value.": ".to_v.",
     ".proj_attn.": ".to_out.0.",
 }
+_OPEN_CLIP_VISION = "visual."
+_VISION_PREFIXES = ("vision_model.", "visual_projection.")
+_VISION_NAMES = {
+    "class_embedding": "vision_model.embeddings.class_embedding",
+    "conv1.": "vision_model.embeddings.patch_embedding.",
+    "positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "ln_pre.": "vision_model.pre_layrnorm.",
+    "ln_post.": "vision_model.post_layernorm.",
+    "transformer.resblocks.": "vision_model.encoder.layers.",
+}
+_VISION_LAYER_NAMES = {
+    ".ln_1.": ".layer_norm1.",
+    ".ln_2.": ".layer_norm2.",
+    ".mlp.c_fc.": ".mlp.fc1.",
+    ".mlp.c_proj.": ".mlp.fc2.",
+    ".attn.out_proj.": ".self_attn.out_proj.",
+}
+_FUSED = ".attn.in_proj_"
 _DIFFUSERS_VAE_MARK = "decoder.up_blocks.0.resnets.0.norm1.weight"
 
 
@@ -69,6 +87,26 @@ def clip_g_weights(tensors: Tensors, model: nn.Module) -> dict[str, Tensor]:
     return _present(_convert_clip_g(model, tensors, prefix=""))
 
 
+def clip_vision_weights(tensors: Tensors) -> dict[str, Tensor]:
+    """Weights of an image encoder in either naming as ``CLIPVisionModelWithProjection`` names them.
+
+    Entries of a text encoder beside it are left out. Of OpenCLIP's names, the fused input
+    projection is split into query, key and value thirds and the projection is transposed, because
+    the file stores it for ``x @ P``; unknown ones are kept.
+
+    Raises:
+        ValueError: A fused entry is empty.
+    """
+    if not any(name.startswith(_OPEN_CLIP_VISION) for name in tensors):
+        weights = without_clip_extras(tensors)
+        return {name: t for name, t in weights.items() if name.startswith(_VISION_PREFIXES)}
+    converted: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_OPEN_CLIP_VISION):
+            converted |= _vision_entries(name.removeprefix(_OPEN_CLIP_VISION), tensor)
+    return converted
+
+
 def without_clip_extras(tensors: Tensors) -> dict[str, Tensor]:
     """The entries of a text encoder that are weights of the network."""
     return {name: t for name, t in tensors.items() if not name.endswith(_CLIP_IGNORED)}
@@ -77,6 +115,22 @@ def without_clip_extras(tensors: Tensors) -> dict[str, Tensor]:
 def without_vae_extras(tensors: Tensors) -> dict[str, Tensor]:
     """The entries of a VAE without those left over from its training."""
     return {name: t for name, t in tensors.items() if not name.startswith(_VAE_IGNORED)}
+
+
+def _vision_entries(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """What an entry of OpenCLIP's image encoder becomes."""
+    if name == "proj":
+        return {"visual_projection.weight": tensor.movedim(0, -1).contiguous()}
+    for old, new in _VISION_NAMES.items():
+        if name.startswith(old):
+            name = new + name.removeprefix(old)
+    for old, new in _VISION_LAYER_NAMES.items():
+        name = name.replace(old, new)
+    if _FUSED not in name:
+        return {name: tensor}
+    layer, kind = name.split(_FUSED)
+    thirds = zip("qkv", tensor.chunk(3), strict=True)
+    return {f"{layer}.self_attn.{third}_proj.{kind}": part for third, part in thirds}
 
 
 def _present(converted: dict[str, Tensor | None]) -> dict[str, Tensor]:

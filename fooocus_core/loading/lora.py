@@ -76,7 +76,7 @@ def read_lora(path: Path) -> Entries:
         Entries by name: tensors, or triples (uint8 tensor, minimum, maximum).
 
     Raises:
-        ModelFileError: The file is missing, damaged, holds anything but tensors and plain
+        ModelFileError: The file is missing, damaged, empty, holds anything but tensors and plain
             containers, or has values that are not finite.
     """
     entries = read_weights(path).tensors if path.suffix == ".safetensors" else _torch_entries(path)
@@ -151,6 +151,8 @@ def _torch_entries(path: Path) -> Entries:
         content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise ModelFileError(f"{path.name} does not hold a table of tensors.")
+    if not content:
+        raise ModelFileError(f"{path.name} holds no tensors.")
     return {str(name): entry for name, entry in content.items()}
 
 

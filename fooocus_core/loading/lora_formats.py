@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fooocus_core.loading.weight_patches import (
@@ -110,6 +111,8 @@ def _quantised(table: EntryTable, name: str) -> Quantised | None:
     if not all(isinstance(part, Tensor) for part in entry):
         return None
     value, minimum, maximum = entry
+    if value.dtype is not torch.uint8:
+        return None
     table.taken.add(name)
     return Quantised(value=value, minimum=minimum, maximum=maximum)
 

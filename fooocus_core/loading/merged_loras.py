@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,11 @@ class MergedLoras:
             self._merged = merging.pop_all()
         self._asked, self._warnings = asked, tuple(warnings)
         return self._warnings
+
+    @property
+    def state(self) -> Hashable:
+        """Equal whenever the same LoRAs are merged."""
+        return self._asked
 
     def undo(self) -> None:
         """Put the original weights back, bit for bit."""

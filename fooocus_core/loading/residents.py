@@ -60,7 +60,7 @@ class Residents:
         if self._plan.home_of(device) == device:
             return
         if not networks or self._is_crowded(networks, device):
-            self._leave({network for network in self._leases if network not in networks})
+            self.leave(*(network for network in self._leases if network not in networks))
         for network in networks:
             if network in self._leases:
                 continue
@@ -74,7 +74,15 @@ class Residents:
 
     def clear(self) -> None:
         """Have all networks leave the device."""
-        self._leave(set(self._leases))
+        self.leave(*self._leases)
+
+    def leave(self, *networks: nn.Module) -> None:
+        """Have those of these networks that are on the device leave it."""
+        leases = [self._leases.pop(network) for network in networks if network in self._leases]
+        for lease in leases:
+            lease.end()
+        if leases:
+            free_cached_memory()
 
     def _is_crowded(self, networks: Sequence[nn.Module], device: torch.device) -> bool:
         missing = (network for network in networks if network not in self._leases)
@@ -83,9 +91,3 @@ class Residents:
         )
         spare: int = self._free(device) - needed
         return spare < WORKING_MEMORY
-
-    def _leave(self, networks: set[nn.Module]) -> None:
-        for network in networks:
-            self._leases.pop(network).end()
-        if networks:
-            free_cached_memory()

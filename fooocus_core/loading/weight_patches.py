@@ -187,6 +187,19 @@ class PatchSet:
     strength: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PatchedWeights:
+    """Weights of a network with patches merged, beside those that the network has.
+
+    Attributes:
+        values: By parameter name, in main memory, in the dtype of the network's own.
+        warnings: As :func:`merged_weights` yields them.
+    """
+
+    values: Mapping[str, Tensor]
+    warnings: tuple[str, ...]
+
+
 @contextmanager
 def merged_weights(
     network: nn.Module,
@@ -218,12 +231,38 @@ def merged_weights(
             patches = _fitting(name, weight, sets, misfits)
             if patches:
                 originals[name] = weight.detach().to("cpu", copy=True)
-                _merge(weight, patches, device, rounding)
-        yield tuple(_misfit_warning(source, names) for source, names in misfits.items())
+                with torch.no_grad():
+                    weight.copy_(_merged(weight, patches, device, rounding))
+        yield _misfit_warnings(misfits)
     finally:
         with torch.no_grad():
             for name, original in originals.items():
                 network.get_parameter(name).copy_(original)
+
+
+@torch.no_grad()
+def patched_weights(
+    network: nn.Module,
+    patch_set: PatchSet,
+    *,
+    device: torch.device,
+    rounding: torch.dtype | None = None,
+) -> PatchedWeights:
+    """Merge patches as :func:`merged_weights` does, but leave the network as it is.
+
+    Args:
+        network: Only read.
+        patch_set: Patches for parameters that ``network`` lacks have no effect.
+        device: Where the sums are computed.
+        rounding: As for :func:`merged_weights`.
+    """
+    values: dict[str, Tensor] = {}
+    misfits: dict[str, list[str]] = {}
+    for name, weight in network.named_parameters():
+        patches = _fitting(name, weight, [patch_set], misfits)
+        if patches:
+            values[name] = _merged(weight, patches, device, rounding).to("cpu", weight.dtype)
+    return PatchedWeights(values=values, warnings=_misfit_warnings(misfits))
 
 
 def _fitting(
@@ -250,33 +289,34 @@ def _fits(patch: WeightPatch, shape: torch.Size) -> bool:
         return False
 
 
-@torch.no_grad()
-def _merge(
+def _merged(
     weight: nn.Parameter,
     patches: Sequence[tuple[WeightPatch, float]],
     device: torch.device,
     rounding: torch.dtype | None,
-) -> None:
+) -> Tensor:
     total = weight.detach().to(device, torch.float32, copy=True)
     for patch, strength in patches:
         total += _moved(patch, device).delta(total, strength)
-    weight.copy_(total.to(rounding or weight.dtype))
+    return total.to(rounding or weight.dtype)
 
 
 def _moved(patch: WeightPatch, device: torch.device) -> WeightPatch:
     values = {field.name: getattr(patch, field.name) for field in fields(patch)}
     tensors: dict[str, Any] = {
-        name: value.to(device, torch.float32)
+        # In this order, because files hold narrower numbers: fewer bytes travel.
+        name: value.to(device).float()
         for name, value in values.items()
         if isinstance(value, Tensor)
     }
     return replace(patch, **tensors)
 
 
-def _misfit_warning(source: str, names: Sequence[str]) -> str:
-    return (
+def _misfit_warnings(misfits: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(
         f"{source}: {len(names)} of its tensors do not have the shape of this model's weights and "
         f"were left out (first: {names[0]})."
+        for source, names in misfits.items()
     )
 
 

@@ -125,7 +125,7 @@ def read_embedded(data: bytes) -> EmbeddedText | None:
 
 
 def _png_text(record: ImageRecord | None) -> PngInfo | None:
-    if record is None:
+    if record is None or record.text is None:
         return None
     text = PngInfo()
     text.add_text(PNG_TEXT, _encode(record.text).decode("utf-8"))
@@ -134,7 +134,7 @@ def _png_text(record: ImageRecord | None) -> PngInfo | None:
 
 
 def _exif(record: ImageRecord | None) -> bytes:
-    if record is None:
+    if record is None or record.text is None:
         return b""
     exif = Image.Exif()
     # As bytes, because a text would lose everything outside ASCII in tags of undefined type.

@@ -144,18 +144,18 @@ def _by_name(styles: Iterable[Style]) -> dict[str, Style]:
 def _read_pack(path: Path, warn: Callable[[str], None]) -> list[Style] | None:
     """The styles of one file up to the first bad entry; ``None`` if it is no list at all."""
     try:
-        entries = read_json(path)
+        file = read_json(path)
     except InvalidInputError as error:
         warn(f"Styles left out: {error}")
         return None
-    if not isinstance(entries, list):
-        warn(f"Styles left out: {path} is not a list.")
+    if not isinstance(file.value, list):
+        warn(f"Styles left out: {path}, line 1: this is not a JSON list.")
         return None
-    styles = list(_valid_styles(entries))
-    if len(styles) < len(entries):
+    styles = list(_valid_styles(file.value))
+    if len(styles) < len(file.value):
         warn(
-            f"Styles left out: entry {len(styles) + 1} of {path}, and those after it: an entry "
-            'has the texts "name" (needed), "prompt" and "negative_prompt".'
+            f"Styles left out: {file.place_of(len(styles))}: entry {len(styles) + 1} and those "
+            'after it; an entry has the texts "name" (needed), "prompt" and "negative_prompt".'
         )
     return styles
 

@@ -32,12 +32,12 @@ class Wildcards:
 
         Args:
             folders: Of two files with one base name, the first one counts: folder after folder,
-                sub-folders before their parent.
+                sub-folders before their parent. One that cannot be read does not count.
         """
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[str, list[Path]] = {}
         for folder in folders:
             for name in list_files(folder, [".txt"]):
-                self._paths.setdefault(PurePosixPath(name).stem, folder / name)
+                self._paths.setdefault(PurePosixPath(name).stem, []).append(folder / name)
         self._lines: dict[str, list[str]] = {}
         self.warnings: list[str] = []
 
@@ -90,14 +90,14 @@ class Wildcards:
         return self._lines[name]
 
     def _read_file(self, name: str) -> list[str]:
-        if name not in self._paths:
-            return []
-        try:
-            text = read_text(self._paths[name])
-        except InvalidInputError as error:
-            self.warnings.append(f"Wildcard left out: {error}")
-            return []
-        return [line for line in text.splitlines() if line]
+        for path in self._paths.get(name, ()):
+            try:
+                text = read_text(path)
+            except InvalidInputError as error:
+                self.warnings.append(f"Wildcard left out: {error}")
+                continue
+            return [line for line in text.splitlines() if line]
+        return []
 
 
 def _can_be_joined(names: Sequence[str], lines: Sequence[str | None]) -> bool:

@@ -6,6 +6,7 @@ Knows the UNet and what it is fed; knows neither samplers nor where the inputs c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from fooocus_core.params import GuidanceParams
 from fooocus_core.sampling.guidance import adaptive_guidance
 from fooocus_core.sampling.noise_levels import TRAINED_LEVELS, NoiseModel
 from fooocus_core.sampling.sharpness import soften
+from fooocus_core.unet.controlnet import Control, control_residuals
+from fooocus_core.unet.image_attention import ImagePrompts
 from fooocus_core.unet.size_conditioning import PromptSide
 
 MAX_REPEATS = 4
@@ -50,6 +53,23 @@ class _Batch:
     pooled: Tensor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Guides:
+    """The pictures that steer a run beside its prompts.
+
+    Attributes:
+        controls: Control pictures, in the order in which their residuals are summed; their networks
+            are where the UNet is.
+        image_prompts: Attached to the UNet by whoever runs the denoiser; ``None`` = there are none.
+    """
+
+    controls: Sequence[Control] = ()
+    image_prompts: ImagePrompts | None = None
+
+
+NO_GUIDES = Guides()
+
+
 class GuidedDenoiser:
     """A UNet guided by a positive and a negative prompt.
 
@@ -67,6 +87,7 @@ class GuidedDenoiser:
         size: SizeSource,
         noise_model: NoiseModel,
         max_repeats: int = MAX_REPEATS,
+        guides: Guides = NO_GUIDES,
     ) -> None:
         """Lay out the prompts for the UNet.
 
@@ -79,11 +100,13 @@ class GuidedDenoiser:
             noise_model: What the UNet was trained on.
             max_repeats: How often the shorter prompt may be repeated to run both in one call; 1
                 runs prompts of different lengths one by one.
+            guides: Pictures that steer beside the prompts.
         """
         self.noise_model = noise_model
         self._unet: Any = unet  # diffusers hides its call, dtype and device from type checkers
         self._guidance = guidance
         self._size = size
+        self._guides = guides
         is_guided = not math.isclose(guidance.scale, 1.0)
         self._batches = _lay_out(positive, negative, is_guided=is_guided, max_repeats=max_repeats)
 
@@ -99,10 +122,12 @@ class GuidedDenoiser:
         """
         timestep = self.noise_model.levels.timestep(sigma)
         scaled = self.noise_model.scale_input(x, sigma).to(self._unet.dtype)
+        levels = self.noise_model.levels
+        active = [control for control in self._guides.controls if control.is_active(sigma, levels)]
         outputs = {
             side: output
             for batch in self._batches
-            for side, output in self._predict(batch, scaled, timestep).items()
+            for side, output in self._predict(batch, scaled, timestep, active).items()
         }
         denoised = {
             side: self.noise_model.denoised(x, output, sigma) for side, output in outputs.items()
@@ -110,20 +135,25 @@ class GuidedDenoiser:
         progress = progress_at(timestep, self._unet.dtype)
         return guided_estimate(x, denoised, self._guidance, progress)
 
-    def _predict(self, batch: _Batch, x: Tensor, timestep: Tensor) -> dict[PromptSide, Tensor]:
+    def _predict(
+        self, batch: _Batch, x: Tensor, timestep: Tensor, controls: Sequence[Control]
+    ) -> dict[PromptSide, Tensor]:
         sizes = [self._size.time_ids(side, float(timestep)) for side in batch.sides]
         rows = len(batch.sides)
         # Contiguous, because torch's group norm on a CPU is inexact on channels-last memory.
-        output: Tensor = self._unet(
-            x.expand(rows, -1, -1, -1).contiguous(),
-            timestep.expand(rows),
-            encoder_hidden_states=batch.embeddings.to(x),
-            added_cond_kwargs={
+        latents = x.expand(rows, -1, -1, -1).contiguous(), timestep.expand(rows)
+        prompts: dict[str, Any] = {
+            "encoder_hidden_states": batch.embeddings.to(x),
+            "added_cond_kwargs": {
                 "text_embeds": batch.pooled.to(x),
                 "time_ids": torch.tensor(sizes, dtype=torch.float32, device=x.device),
             },
-            return_dict=False,
-        )[0]
+        }
+        if self._guides.image_prompts is not None:
+            progress = progress_at(timestep, x.dtype)
+            self._guides.image_prompts.begin_call(batch.sides, progress)
+        residuals = control_residuals(controls, *latents, **prompts)
+        output: Tensor = self._unet(*latents, **prompts, **residuals, return_dict=False)[0]
         return {side: output[row : row + 1].float() for row, side in enumerate(batch.sides)}
 
 

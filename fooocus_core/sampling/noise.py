@@ -19,6 +19,9 @@ class SeededNoise:
     The three streams belong together: the step noise of a run on the CPU goes on where the start
     noise ended. One object therefore lasts for the whole picture, over every model that works on
     it.
+
+    Attributes:
+        seed: Of the start and step noise.
     """
 
     def __init__(
@@ -40,7 +43,6 @@ class SeededNoise:
         """
         self._shape = shape
         self._device = device
-        self._seed = seed
         self._host = torch.Generator()
         self._steps = self._host if device.type == "cpu" else torch.Generator(device)
         self._seed_streams(seed)
@@ -55,7 +57,7 @@ class SeededNoise:
 
     def reseed(self) -> None:
         """Begin the start and step noise anew with the next seed; the Brownian motion goes on."""
-        self._seed_streams(self._seed + 1)
+        self._seed_streams(self.seed + 1)
 
     def start(self) -> Tensor:
         """Draw the start noise; float32 of the latent's shape, on the device.
@@ -91,6 +93,7 @@ class SeededNoise:
         return -increment / (sigma - sigma_next).abs().sqrt()
 
     def _seed_streams(self, seed: int) -> None:
+        self.seed = seed
         for stream in (self._host, self._steps):
             stream.manual_seed(seed)
 

@@ -178,7 +178,12 @@ class Relay:
                     attached.enter_context(self.last.attached())
                     baton.holder = self.last.denoiser
 
-            both = Turn(denoiser=baton, format=self.first.format, on_step=report)
+            both = Turn(
+                denoiser=baton,
+                format=self.first.format,
+                on_step=report,
+                known=self.first.known,
+            )
             return sample(run, both, latent, noise)
 
     def _sample_separately(self, run: SamplingRun, latent: Tensor, noise: SeededNoise) -> Tensor:

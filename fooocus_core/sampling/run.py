@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fooocus_core.choices import Sampler, Scheduler
 from fooocus_core.loading.memory import memory_errors
+from fooocus_core.sampling.inpaint_blend import KnownPart, hold_known
 from fooocus_core.sampling.noise import SeededNoise
 from fooocus_core.sampling.noise_levels import Levels
 from fooocus_core.sampling.samplers import SAMPLERS
@@ -97,12 +98,14 @@ class Turn:
         format: Of the latents it works on.
         on_step: Called once per step. What it raises ends the run and reaches the caller.
         attached: Puts on what changes the network while it works, and takes it off again.
+        known: What of the picture stays as it is; ``None`` = all of it is painted.
     """
 
     denoiser: Denoiser
     format: LatentFormat
     on_step: OnSampled
     attached: Callable[[], AbstractContextManager[None]] = nullcontext
+    known: KnownPart | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -199,8 +202,15 @@ def walk(leg: Leg, turn: Turn, latent: Tensor, start: Tensor, noise: SeededNoise
         # A blank start is brought into the format like any other, means of channels included.
         x = noised(turn.format.to_sampler(latent.to(start)), start, sigmas[0], levels)
         if len(sigmas) > 1:
+            denoiser = hold_known(
+                turn.denoiser,
+                turn.known,
+                to_sampler=turn.format.to_sampler,
+                sampler=leg.sampler,
+                seed=noise.seed,
+            )
             walker = SAMPLERS[leg.sampler]
-            x = walker(turn.denoiser, x, sigmas.to(x.device), noise=noise, on_step=report)
+            x = walker(denoiser, x, sigmas.to(x.device), noise=noise, on_step=report)
         return turn.format.to_vae(x.float().cpu())
 
 

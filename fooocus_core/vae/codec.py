@@ -15,7 +15,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fooocus_core.errors import FooocusError
+from fooocus_core.errors import NotFiniteError
 from fooocus_core.loading.leases import Lease
 from fooocus_core.loading.memory import free_cached_memory, memory_errors
 from fooocus_core.vae.tiling import decode_passes, encode_passes, mean_of_passes
@@ -48,12 +48,12 @@ def decode(
         uint8 (8 h, 8 w, 3) RGB.
 
     Raises:
-        FooocusError: The latent, or the decoded picture even in float32, has values that are not
+        NotFiniteError: The latent, or the decoded picture even in float32, has values that are not
             finite.
         DeviceMemoryError: Not even a tile fits into the device's memory.
     """
     if not torch.isfinite(latent).all():
-        raise FooocusError(
+        raise NotFiniteError(
             "Sampling gave values that are not finite, so there is no picture; use less extreme "
             "settings, such as weights in the prompt, FreeU, guidance scale or LoRA weights."
         )
@@ -64,7 +64,7 @@ def decode(
             with _in_float32(vae):
                 values = _decode_plus_one(vae, latent, tiled=tiled)
     if not torch.isfinite(values).all():
-        raise FooocusError("The VAE gave values that are not finite, so there is no picture.")
+        raise NotFiniteError("The VAE gave values that are not finite, so there is no picture.")
     return to_image((values / 2).clamp(0.0, 1.0))
 
 

@@ -6,7 +6,7 @@ Source: behaviour of lllyasviel/Fooocus 2.5.5 (its tiled VAE and upscaling).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,23 +36,57 @@ def run_tiled(x: Tensor, network: TileFunction, tiles: Tiles, *, scale: float) -
     Returns:
         (1, D, H * scale, W * scale) float32 on the CPU.
     """
+    return torch.cat(list(finished_rows(x, network, tiles, scale=scale)), dim=2)
+
+
+def finished_rows(
+    x: Tensor, network: TileFunction, tiles: Tiles, *, scale: float
+) -> Iterator[Tensor]:
+    """Do as :func:`run_tiled`, but hand out rows of the result as soon as no tile changes them.
+
+    Of the whole result, memory holds only one row of tiles.
+
+    Yields:
+        (1, D, h, W * scale) float32 on the CPU, from top to bottom; together all rows.
+    """
+    height = x.shape[-2]
+    step = tiles.height - tiles.overlap
+    sums: Tensor | None = None
+    for top in range(0, height, step):
+        sums = _add_row_of_tiles(sums, x[..., top : top + tiles.height, :], network, tiles, scale)
+        final = round(min(top + step, height) * scale) - round(top * scale)
+        yield sums[:, :-1, :final] / sums[:, -1:, :final]
+        sums = sums[:, :, final:].clone()
+
+
+def _add_row_of_tiles(
+    begun: Tensor | None, x: Tensor, network: TileFunction, tiles: Tiles, scale: float
+) -> Tensor:
+    """Weighted results of tiles side by side, on top of sums begun by the row above.
+
+    Args:
+        begun: (1, D + 1, up to h * scale, W * scale) float32.
+        x: (1, C, h, W), as high as the tiles.
+
+    Returns:
+        (1, D + 1, h * scale, W * scale) float32 on the CPU; the last channel adds up the weights.
+    """
     height, width = x.shape[-2:]
     feather = round(tiles.overlap * scale)
-    total: Tensor | None = None
-    weights = torch.zeros(1, 1, round(height * scale), round(width * scale))
-    for top in range(0, height, tiles.height - tiles.overlap):
-        for left in range(0, width, tiles.width - tiles.overlap):
-            bottom, right = top + tiles.height, left + tiles.width
-            result = network(x[..., top:bottom, left:right]).float().cpu()
-            if total is None:
-                total = torch.zeros(1, result.shape[1], *weights.shape[-2:])
-            mask = feathering(*result.shape[-2:], feather=feather)
-            rows = slice(round(top * scale), round(bottom * scale))
-            columns = slice(round(left * scale), round(right * scale))
-            total[..., rows, columns] += result * mask
-            weights[..., rows, columns] += mask
-    assert total is not None
-    return total / weights
+    sums: Tensor | None = None
+    for left in range(0, width, tiles.width - tiles.overlap):
+        right = left + tiles.width
+        result = network(x[..., left:right]).float().cpu()
+        if sums is None:
+            sums = torch.zeros(1, result.shape[1] + 1, round(height * scale), round(width * scale))
+            if begun is not None:
+                sums[:, :, : begun.shape[2]] = begun
+        mask = feathering(*result.shape[-2:], feather=feather)
+        columns = slice(round(left * scale), round(right * scale))
+        sums[:, :-1, :, columns] += result * mask
+        sums[:, -1:, :, columns] += mask
+    assert sums is not None
+    return sums
 
 
 def mean_of_passes(

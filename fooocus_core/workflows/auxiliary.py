@@ -5,8 +5,10 @@ from __future__ import annotations
 from fooocus_core.config import Folders
 from fooocus_core.loading.memory import DevicePlan
 from fooocus_core.text.expansion import PromptExpansion, load_expansion
+from fooocus_core.unet.inpaint_head import InpaintHead, load_inpaint_head
 from fooocus_core.vae.interposer import Interposer, load_interposer
 from fooocus_core.vae.preview import PreviewNetwork, load_preview
+from fooocus_core.vision.upscaler import Upscaler, load_upscaler
 
 
 class AuxiliaryNetworks:
@@ -18,6 +20,8 @@ class AuxiliaryNetworks:
         self._previews: dict[str, PreviewNetwork] = {}
         self._interposer: Interposer | None = None
         self._expansion: PromptExpansion | None = None
+        self._upscaler: Upscaler | None = None
+        self._inpaint_head: InpaintHead | None = None
 
     def preview(self, file: str) -> PreviewNetwork | None:
         """The network for quick pictures in ``file``, if that is there.
@@ -53,8 +57,33 @@ class AuxiliaryNetworks:
             self._expansion = load_expansion(self._folders.expansion, self._plan)
         return self._expansion
 
+    def upscaler(self) -> Upscaler:
+        """The network that enlarges pictures.
+
+        Raises:
+            ModelNotFoundError: No folder holds its file.
+            ModelFileError: The file cannot be used.
+            DeviceMemoryError: The device has not enough memory.
+        """
+        if self._upscaler is None:
+            self._upscaler = load_upscaler(self._folders.upscale_models, self._plan)
+        return self._upscaler
+
+    def inpaint_head(self) -> InpaintHead:
+        """The convolution that shows an inpaint model the surroundings of the hole.
+
+        Raises:
+            ModelNotFoundError: No folder holds its file.
+            ModelFileError: The file cannot be used.
+        """
+        if self._inpaint_head is None:
+            self._inpaint_head = load_inpaint_head(self._folders.inpaint)
+        return self._inpaint_head
+
     def free(self) -> None:
         """Forget everything loaded."""
         self._previews.clear()
         self._interposer = None
         self._expansion = None
+        self._upscaler = None
+        self._inpaint_head = None

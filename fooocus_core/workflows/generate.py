@@ -1,4 +1,4 @@
-"""The spine every generation goes through: load, encode, paint, hand over.
+"""The spine every generation goes through: load, encode, work on pictures, paint, hand over.
 
 Calls the rest in order and computes nothing itself.
 """
@@ -6,16 +6,25 @@ Calls the rest in order and computes nothing itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+from fooocus_core.choices import InpaintEngine
+from fooocus_core.errors import NotFiniteError
 from fooocus_core.events import GeneratedImage
+from fooocus_core.loading.soundness import check_finite
+from fooocus_core.loading.store import Models
 from fooocus_core.performance import MODES
 from fooocus_core.plan import Plan
+from fooocus_core.workflows.encoding import PictureEncoder
+from fooocus_core.workflows.inpaint_outpaint import paint_hole, show_hole
 from fooocus_core.workflows.painter import make_painter
 from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.prompts import encode_prompts
 from fooocus_core.workflows.records import describe_picture
 from fooocus_core.workflows.resources import Resources
+from fooocus_core.workflows.start import Start
 from fooocus_core.workflows.text_to_image import blank_start
+from fooocus_core.workflows.upscale_vary import enlarge_only, vary_or_enlarge
 
 
 def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[GeneratedImage]:
@@ -23,21 +32,30 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
 
     Raises:
         RunCancelled: The run was asked to stop; pictures handed out before are kept.
-        FooocusError: A file is missing or broken, or the device ran out of memory.
+        FooocusError: A file is missing or broken, a picture cannot be used, or the device ran out
+            of memory.
     """
     announce(plan, reporter)
+    resources.require(plan.files)
+    if not plan.needs_models:
+        yield from hand_over(make_finished(plan, resources, reporter), reporter)
+        return
     reporter.say("Loading models ...", percent=2)
     models = resources.prepare(plan, reporter)
     reporter.say("Processing prompts ...", percent=3)
     prompts = encode_prompts(plan, models.base, resources, reporter)
-    start = blank_start(plan.size)
+    start = make_start(plan, models, resources, reporter)
+    if start.finished:
+        yield from hand_over(start, reporter)
+        return
     reporter.say("Moving model to GPU ...")
     progress = reporter.sampling(plan.steps, len(prompts))
     painter = make_painter(plan, models, resources, reporter, progress)
     for index, prompt in enumerate(prompts):
         progress.start_image(index)
-        image = painter.paint(start, prompt)
-        record = describe_picture(plan, prompt, resources)
+        with explained(plan, models):
+            image = start.finish(painter.paint(start, prompt))
+        record = describe_picture(plan, start.recorded_size, prompt, resources)
         progress.finish_image()
         yield GeneratedImage(image=image, seed=prompt.composed.seed, record=record)
 
@@ -46,8 +64,56 @@ def announce(plan: Plan, reporter: Reporter) -> None:
     """Say what goes before loading, and what was asked for and could not be had."""
     for warning in plan.warnings:
         reporter.warn(warning)
-    component = MODES[plan.params.sampling.performance].component
+    params = plan.params
+    component = MODES[params.sampling.performance].component
     if component:
         reporter.say(f"Downloading {component} components ...", percent=1)
+    if params.upscale_vary and params.upscale_vary.method.enlarges:
+        reporter.say("Downloading upscale models ...", percent=1)
+    if params.inpaint:
+        reporter.say("Downloading upscale models ...", percent=1)
+        if params.inpaint.engine is not InpaintEngine.NONE:
+            reporter.say("Downloading inpainter ...", percent=1)
     reporter.say("Loading control models ...", percent=1)
     reporter.say("Initializing ...")
+
+
+def make_start(plan: Plan, models: Models, resources: Resources, reporter: Reporter) -> Start:
+    """What the painting of all pictures begins from."""
+    start = blank_start(plan.size)
+    params = plan.params
+    if not (params.upscale_vary or params.inpaint):
+        return start
+    reporter.advance("Image processing ...")
+    encoder = PictureEncoder(plan, models, resources)
+    if params.upscale_vary:
+        start = vary_or_enlarge(plan, encoder, resources, reporter)
+    if params.inpaint and not start.finished:
+        start = paint_hole(plan, encoder, resources, reporter, start)
+    return start
+
+
+def make_finished(plan: Plan, resources: Resources, reporter: Reporter) -> Start:
+    """What is handed over without painting: an enlarged picture, or those of a hole."""
+    reporter.advance("Image processing ...")
+    if plan.working_size and plan.working_size.is_final:
+        return enlarge_only(plan, resources, reporter)
+    return show_hole(plan, resources, reporter)
+
+
+@contextmanager
+def explained(plan: Plan, models: Models) -> Iterator[None]:
+    """Say which file is to blame, if a picture has no values because of weights that have none."""
+    try:
+        yield
+    except NotFiniteError:
+        check_finite(models.base, vae=plan.params.models.vae)
+        if models.refiner is not None:
+            check_finite(models.refiner)
+        raise
+
+
+def hand_over(start: Start, reporter: Reporter) -> Iterator[GeneratedImage]:
+    """Hand over what is finished."""
+    reporter.say("Saving image to system ...", percent=100)
+    yield from start.finished

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from fooocus_core.choices import RefinerSwap
 from fooocus_core.loading.checkpoint import Checkpoint, CheckpointKind, Prediction, Refiner
@@ -22,7 +23,6 @@ from fooocus_core.sampling.refiner import (
     Model,
     Relay,
     Route,
-    choose_route,
     refiner_conditioning,
     unchanged,
 )
@@ -34,6 +34,7 @@ from fooocus_core.sampling.run import (
     latent_format,
     seeded_noise,
 )
+from fooocus_core.text.encoder import TextConditioning
 from fooocus_core.unet.freeu import FreeU
 from fooocus_core.unet.patch import UNetPatch, patched
 from fooocus_core.unet.size_conditioning import (
@@ -41,12 +42,16 @@ from fooocus_core.unet.size_conditioning import (
     RefinerSizeConditioning,
     SizeConditioning,
 )
-from fooocus_core.vae.codec import decode
+from fooocus_core.vae.codec import PIXELS_PER_LATENT, decode
 from fooocus_core.vae.preview import SD15_FILE, SDXL_FILE, PreviewNetwork
+from fooocus_core.workflows.encoding import plan_route
 from fooocus_core.workflows.progress import Reporter, SamplingReporter
 from fooocus_core.workflows.prompts import EncodedPrompt
 from fooocus_core.workflows.resources import Resources
 from fooocus_core.workflows.start import Start
+
+# The whole schedule, of which less than all is walked, has levels for steps / denoise steps.
+LEAST_DENOISE = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,6 +62,7 @@ class Artist:
         vae: Its own, or that of the base model whose latents it works on.
         format: Of the latents that it samples.
         preview: Shows unfinished pictures; ``None`` = no previews.
+        is_patched: Whether its UNet has the store's patch while it works.
         patches: What is attached to its UNet while it works.
     """
 
@@ -66,6 +72,7 @@ class Artist:
     vae: AutoencoderKL
     format: LatentFormat
     preview: PreviewNetwork | None
+    is_patched: bool
     patches: tuple[UNetPatch, ...]
 
 
@@ -74,13 +81,13 @@ class Painter:
     """Paints one picture after the other with the same models and settings.
 
     Attributes:
+        models: What is loaded.
         artists: The base model, and the refiner if there is one.
-        final_norm: Final layer norm of the base's CLIP-L.
     """
 
     plan: Plan
+    models: Models
     artists: Mapping[Model, Artist]
-    final_norm: nn.LayerNorm
     resources: Resources
     reporter: Reporter
     progress: SamplingReporter
@@ -95,11 +102,10 @@ class Painter:
             DeviceMemoryError: The device ran out of memory.
             FooocusError: There is no picture, because values are not finite.
         """
-        route = self._route(start)
+        route = plan_route(self.plan, self.models, start.denoise)
         last = self.artists[route.last]
         turns = {
-            model: self._turn(model, route, start.size, prompt)
-            for model in {route.first, route.last}
+            model: self._turn(model, route, start, prompt) for model in {route.first, route.last}
         }
         relay = Relay(
             first=turns[route.first],
@@ -114,33 +120,24 @@ class Painter:
             sampler=sampling.sampler,
             scheduler=sampling.scheduler,
             steps=self.plan.steps,
-            denoise=start.denoise,
+            denoise=max(start.denoise, LEAST_DENOISE),
         )
+        latent = _begin(start)
         device = self.resources.models.plan.device
-        noise = seeded_noise(run, prompt.composed.seed, tuple(start.latent.shape), device)
-        latent = relay.sample(run, start.latent, noise)
+        noise = seeded_noise(run, prompt.composed.seed, tuple(latent.shape), device)
+        painted = relay.sample(run, latent, noise)
         self.resources.models.bring_vae(last.vae)
-        return decode(last.vae, latent, warn=self.reporter.warn)
+        return decode(last.vae, painted, warn=self.reporter.warn, tiled=start.is_tiled)
 
-    def _route(self, start: Start) -> Route:
-        refiner = self.artists.get(Model.REFINER)
-        return choose_route(
-            refiner.kind if refiner else None,
-            self.plan.params.models.refiner_swap,
-            denoise=start.denoise,
-            steps=self.plan.steps,
-            switch_step=self.plan.switch_step,
-        )
-
-    def _turn(self, model: Model, route: Route, size: Size, prompt: EncodedPrompt) -> Turn:
+    def _turn(self, model: Model, route: Route, start: Start, prompt: EncodedPrompt) -> Turn:
         artist, guidance = self.artists[model], self.plan.params.guidance
         takes_over_jointly = route.swap is RefinerSwap.JOINT and model is not route.first
         denoiser = GuidedDenoiser(
             artist.unet,
-            refiner_conditioning(prompt.positive, artist.kind, self.final_norm),
-            refiner_conditioning(prompt.negative, artist.kind, self.final_norm),
+            self._conditioning(prompt.positive, artist),
+            self._conditioning(prompt.negative, artist),
             guidance=guidance,
-            size=_size_source(artist.kind, size, guidance),
+            size=_size_source(artist.kind, start.size, guidance),
             noise_model=noise_model(self.plan.params.sampling.scheduler, artist.prediction),
             max_repeats=1 if takes_over_jointly else MAX_REPEATS,
         )
@@ -148,14 +145,25 @@ class Painter:
             denoiser=denoiser,
             format=artist.format,
             on_step=partial(self._report_step, artist.preview),
-            attached=partial(self._at_work, artist),
+            attached=partial(self._at_work, artist, start.patches if model is Model.BASE else ()),
+            known=start.known.get(model),
         )
 
+    def _conditioning(self, prompt: TextConditioning, artist: Artist) -> TextConditioning:
+        # The store refuses base models of kinds that lack it.
+        assert self.models.base.clip_l is not None
+        return refiner_conditioning(prompt, artist.kind, self.models.base.clip_l.final_layer_norm)
+
     @contextmanager
-    def _at_work(self, artist: Artist) -> Iterator[None]:
+    def _at_work(self, artist: Artist, patches: tuple[UNetPatch, ...]) -> Iterator[None]:
         """Have a UNet where it computes, with its patches on."""
-        self.resources.models.bring_unet(artist.unet)
-        with patched(artist.unet, artist.patches):
+        store = self.resources.models
+        with ExitStack() as stack:
+            # Before the UNet is brought, because lent weights must not change.
+            if artist.is_patched:
+                stack.enter_context(store.patched_base())
+            store.bring_unet(artist.unet)
+            stack.enter_context(patched(artist.unet, (*artist.patches, *patches)))
             yield
 
     def _conversion(self, route: Route) -> Callable[[Tensor], Tensor]:
@@ -184,18 +192,21 @@ def make_painter(
     Raises:
         ModelFileError: A preview network cannot be used.
     """
-    base, refiner, freeu = models.base, models.refiner, plan.params.freeu
-    # The store refuses base models of kinds that lack it.
-    assert base.clip_l is not None
-    patches = () if freeu is None else (FreeU(params=freeu),)
-    artists = {Model.BASE: _make_artist(plan, base, base.vae, patches, resources)}
+    base, freeu = models.base, plan.params.freeu
+    refiner = base if plan.refines_itself else models.refiner
+    artist = replace(
+        _make_artist(plan, base, base.vae, resources),
+        is_patched=plan.inpaint_patch is not None,
+        patches=() if freeu is None else (FreeU(params=freeu),),
+    )
+    artists = {Model.BASE: artist}
     if refiner is not None:
         vae = base.vae if refiner.vae is None else refiner.vae
-        artists[Model.REFINER] = _make_artist(plan, refiner, vae, (), resources)
+        artists[Model.REFINER] = _make_artist(plan, refiner, vae, resources)
     return Painter(
         plan=plan,
+        models=models,
         artists=artists,
-        final_norm=base.clip_l.final_layer_norm,
         resources=resources,
         reporter=reporter,
         progress=progress,
@@ -206,7 +217,6 @@ def _make_artist(
     plan: Plan,
     model: Checkpoint | Refiner,
     vae: AutoencoderKL,
-    patches: tuple[UNetPatch, ...],
     resources: Resources,
 ) -> Artist:
     is_sd15 = model.kind is CheckpointKind.SD15
@@ -219,8 +229,16 @@ def _make_artist(
         vae=vae,
         format=SD15_FORMAT if is_sd15 else latent_format(plan.params.sampling.scheduler),
         preview=resources.auxiliary.preview(file) if wants_previews else None,
-        patches=patches,
+        is_patched=False,
+        patches=(),
     )
+
+
+def _begin(start: Start) -> Tensor:
+    if start.latent is not None:
+        return start.latent
+    width, height = (side // PIXELS_PER_LATENT for side in start.size)
+    return torch.zeros(1, 4, height, width)
 
 
 def _size_source(kind: CheckpointKind, size: Size, guidance: GuidanceParams) -> SizeSource:

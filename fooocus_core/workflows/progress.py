@@ -32,6 +32,10 @@ class Reporter:
         self.check_cancelled()
         self._sink(Progress(percent=self.percent, text=text))
 
+    def advance(self, text: str) -> None:
+        """Send a status text at the next higher percentage."""
+        self.say(text, percent=self.percent + 1)
+
     def warn(self, text: str) -> None:
         """Tell the caller that something was left out or replaced."""
         self._sink(Warned(text=text))

@@ -6,13 +6,25 @@ from fooocus_core.catalog import ModelKind
 from fooocus_core.events import ImageRecord
 from fooocus_core.metadata.fields import RunRecord, UsedLora, UsedModel
 from fooocus_core.metadata.image_record import make_image_record
+from fooocus_core.params import OutputParams, Size
 from fooocus_core.plan import Plan
 from fooocus_core.workflows.prompts import EncodedPrompt
 from fooocus_core.workflows.resources import Resources
 
+_ENLARGING = ("Upscale (Fast)", "upscale_fast", "2x")
 
-def describe_picture(plan: Plan, prompt: EncodedPrompt, resources: Resources) -> ImageRecord | None:
-    """The record of one picture of a plan, or ``None`` if none was asked for."""
+
+def describe_enlarging(output: OutputParams) -> ImageRecord | None:
+    """The record of a picture that was only enlarged, or ``None`` if none was asked for."""
+    if output.metadata is None:
+        return None
+    return ImageRecord(scheme=output.metadata, text=None, rows=(_ENLARGING,))
+
+
+def describe_picture(
+    plan: Plan, size: Size, prompt: EncodedPrompt, resources: Resources
+) -> ImageRecord | None:
+    """The record of one picture of a plan and of this size, or ``None`` if none was asked for."""
     params = plan.params
     if params.output.metadata is None:
         return None
@@ -27,7 +39,7 @@ def describe_picture(plan: Plan, prompt: EncodedPrompt, resources: Resources) ->
             styles=composed.styles,
             performance=params.sampling.performance,
             steps=plan.steps,
-            size=plan.size,
+            size=size,
             guidance=params.guidance,
             default_adaptive_scale=defaults.adaptive_scale,
             base=_used(models.base, resources),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.config import CoreConfig
+from fooocus_core.downloads import ModelFile
 from fooocus_core.hashes import HashCache
 from fooocus_core.loading.merged_loras import LoraFile
 from fooocus_core.loading.store import ModelFiles, Models, ModelStore
@@ -26,8 +29,17 @@ class Resources:
     auxiliary: AuxiliaryNetworks
     tokenizer: Tokenizer
 
+    def require(self, files: Iterable[ModelFile]) -> None:
+        """Make sure that files are there, before anything that takes long.
+
+        Raises:
+            ModelNotFoundError: One is not in its folders.
+        """
+        for file in files:
+            self._find(file)
+
     def prepare(self, plan: Plan, reporter: Reporter) -> Models:
-        """Bring in the models of a plan, with its LoRAs merged.
+        """Bring in the models of a plan, with its LoRAs merged and its inpaint patch at hand.
 
         Raises:
             ModelNotFoundError: A file is not in its folders.
@@ -46,8 +58,9 @@ class Resources:
             LoraFile(path=self.catalog.find(ModelKind.LORA, lora.name), weight=lora.weight)
             for lora in plan.loras
         ]
+        patch = self._find(plan.inpaint_patch) if plan.inpaint_patch else None
         models = self.models.prepare(files)
-        for warning in self.models.merge(loras):
+        for warning in self.models.merge(loras, patch):
             reporter.warn(warning)
         return models
 
@@ -55,6 +68,9 @@ class Resources:
         """Let go of all models and of cached device memory."""
         self.auxiliary.free()
         self.models.free()
+
+    def _find(self, file: ModelFile) -> Path:
+        return self.catalog.find(file.kind, file.name)
 
     def short_hash(self, kind: ModelKind, name: str) -> str:
         """Short content hash of a model file, by its catalog name."""

@@ -15,6 +15,8 @@ from fooocusapi.schemas.responses import PictureMetadata
 
 router = APIRouter(prefix="/v1/tools", tags=["Tools"])
 
+REQUESTS = (ReadMetadataRequest,)
+
 
 @router.post(
     "/read-metadata",

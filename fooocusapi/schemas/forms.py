@@ -18,9 +18,9 @@ _EMPTY_IS_VALUE = frozenset(
 )
 _JSON_FIELDS = frozenset({"loras", "advanced_params"})
 # Fields that may hold a picture as text; each may be as long as 64 MiB are in base64.
-IMAGE_FIELDS = frozenset({"image"})
+IMAGE_FIELDS = frozenset({"image", "input_image", "input_mask"})
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
-_NAME_LISTS = frozenset({"style_selections"})
+_NAME_LISTS = frozenset({"style_selections", "outpaint_selections"})
 
 
 def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:

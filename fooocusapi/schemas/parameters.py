@@ -6,6 +6,8 @@ Decides types and ranges only; what is tolerated with a warning is decided in ``
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated, Any
 
 import httpx
@@ -16,18 +18,19 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    WithJsonSchema,
     model_validator,
 )
-from starlette.datastructures import UploadFile
 
-from fooocus_core.choices import Performance
+from fooocus_core.choices import Performance, Side, UpscaleVaryMethod
+from fooocusapi.schemas.pictures import PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme, SaveExtension
 
 MAX_SEED = 2**63 - 1
 MIN_SIDE, MAX_SIDE = 64, 4096
 MAX_PROMPT_CHARACTERS = 100_000
 MAX_STYLES = 300
+MAX_DISTANCE = 4096
+_MAX_SIDES = 100
 _MAX_ADDRESS_CHARACTERS = 8000
 _MAX_PORT = 65_535
 _MAX_SEED_DIGITS = len(str(MAX_SEED))
@@ -85,18 +88,23 @@ def _split_at_commas(value: object) -> object:
     return [piece.strip() for part in parts for piece in part.split(",") if piece.strip()]
 
 
+def _in_any_case(kind: type[StrEnum]) -> BeforeValidator:
+    spellings = {member.casefold(): member for member in kind}
+
+    def match(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return spellings.get(value.strip().casefold(), value)
+
+    return BeforeValidator(match)
+
+
 def _check_name(value: str) -> str:
     if _UNSAFE_NAME.search(value) or len(value.encode()) > _MAX_NAME_BYTES:
         raise ValueError(
             "not the name of a model file: a name is relative to its model folder, as "
             "/v1/engines/all-models lists it, without '..', drive letters or a leading slash"
         )
-    return value
-
-
-def _check_image(value: object) -> object:
-    if not isinstance(value, str | UploadFile):
-        raise ValueError("a picture is wanted: base64, a data URL, an http(s) address or a file")
     return value
 
 
@@ -166,18 +174,14 @@ Share = Annotated[Number, Field(ge=0.0, le=1.0)]
 Strength = Annotated[Number, Field(ge=-1.0, le=1.0)]
 CannyThreshold = Annotated[Integer, Field(ge=1, le=255)]
 MaskGrowth = Annotated[Integer, Field(ge=-64, le=64)]
-
-# Left as it came; ``inputs.py`` reads it.
-ImageValue = Annotated[
-    Any,
-    BeforeValidator(_check_image),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "contentMediaType": "image/*",
-            "description": "Base64, a data URL, or an http(s) address; in a form also a file.",
-        }
-    ),
+MethodName = Annotated[UpscaleVaryMethod, _in_any_case(UpscaleVaryMethod)]
+SideNames = Annotated[
+    list[Annotated[Side, _in_any_case(Side)]],
+    Field(max_length=_MAX_SIDES),
+    BeforeValidator(_split_at_commas),
+]
+Distance = Annotated[
+    Integer, Field(le=MAX_DISTANCE, description="In pixels; 0 or less: three tenths of the side.")
 ]
 
 
@@ -295,6 +299,10 @@ class GenerationRequest(RequestModel):
     require_base64: bool = False
     async_process: bool = False
     webhook_url: Text = ""
+
+    def picture_fields(self) -> Iterator[PictureField]:
+        """Where pictures stand in this request."""
+        return iter(())
 
     @model_validator(mode="before")
     @classmethod

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from fooocusapi.schemas.parameters import GenerationRequest, ImageValue, RequestModel
+from fooocus_core.choices import UpscaleVaryMethod
+from fooocusapi.schemas.parameters import (
+    Distance,
+    GenerationRequest,
+    MethodName,
+    Number,
+    PromptText,
+    RequestModel,
+    SideNames,
+)
+from fooocusapi.schemas.pictures import ImageValue, PictureField
 
 
 class TextToImageRequest(GenerationRequest):
@@ -22,6 +32,40 @@ class TextToImageRequest(GenerationRequest):
             }
         }
     )
+
+
+class UpscaleVaryRequest(GenerationRequest):
+    """A picture to vary or to enlarge."""
+
+    input_image: ImageValue
+    uov_method: MethodName = UpscaleVaryMethod.UPSCALE_2
+    upscale_value: Number | None = Field(
+        default=None, ge=1.0, le=5.0, description="Only for `Upscale (Custom)`; not given: 2."
+    )
+
+    def picture_fields(self) -> Iterator[PictureField]:
+        """Where pictures stand in this request."""
+        yield PictureField(location=("input_image",), value=self.input_image, is_needed=True)
+
+
+class InpaintOutpaintRequest(GenerationRequest):
+    """A picture with a part to paint again, or with sides to extend."""
+
+    input_image: ImageValue
+    input_mask: ImageValue = Field(default=None, description="White = the part to paint again.")
+    inpaint_additional_prompt: PromptText = ""
+    outpaint_selections: SideNames = Field(
+        default_factory=list, description="Sides to extend: `Left`, `Right`, `Top`, `Bottom`."
+    )
+    outpaint_distance_left: Distance = 0
+    outpaint_distance_right: Distance = 0
+    outpaint_distance_top: Distance = 0
+    outpaint_distance_bottom: Distance = 0
+
+    def picture_fields(self) -> Iterator[PictureField]:
+        """Where pictures stand in this request."""
+        yield PictureField(location=("input_image",), value=self.input_image, is_needed=True)
+        yield PictureField(location=("input_mask",), value=self.input_mask, is_mask=True)
 
 
 class ReadMetadataRequest(RequestModel):

@@ -11,18 +11,20 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fooocus_core.config import AttentionKind, CoreConfig, DeviceOptions, MemoryMode, Precision
-from fooocusapi.cli import PROJECT_ROOT, device_options, make_settings
-from fooocusapi.flags import read_flags
+from fooocusapi.cli import PROJECT_ROOT, device_options, make_settings, read_core
+from fooocusapi.flags import FLAGS, SECTIONS, read_flags
 from tests.fakes import FakeReceiver
+from tests.malformed import Fault, json_faults
 
 Start = Callable[..., "Running"]
 LIMIT_S = 40
@@ -168,6 +170,57 @@ def test_flags_without_effect_are_told_at_the_start(start: Start) -> None:
     assert server.url.startswith("http://127.0.0.1:")
 
 
+FAULTS = [
+    fault
+    for fault in json_faults('[\n"x"\n]', ["null"])
+    if fault.name in ("GBK", "truncated", "is null", "100 MB")
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_malformed_files_are_told_once_and_the_server_starts(
+    start: Start, tmp_path: Path, fault: Fault
+) -> None:
+    config = fault.write(tmp_path / "config.txt")
+    pack = fault.write(tmp_path / "styles" / "mine.json")
+    server = start("--styles-path", str(pack.parent), config_path=str(config))
+    (item,) = server.post()
+    assert item["finish_reason"] == "SUCCESS"
+    for path in (config, pack):
+        (line,) = [line for line in server.lines if str(path) in line]
+        assert "WARNING" in line
+        assert fault.place(path) in line
+
+
+def test_the_configuration_is_printed_with_its_sources_and_what_is_wrong(tmp_path: Path) -> None:
+    config = tmp_path / "my config.txt"
+    config.write_text('{\n"default_clip_skip": "2",\n"default_sampler": "lcm"\n}', "utf-8")
+    environ = {
+        **os.environ,
+        "config_path": str(config),
+        "default_cfg_scale": "5.5",
+        "FOOOCUSAPI_QUEUE_SIZE": "7",
+        "FOOOCUSAPI_OUTPUT_PATH": str(tmp_path / "out"),
+    }
+    command = [sys.executable, "main.py", "config", "--port", "99", "--apikey", "hush-hush"]
+    done = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, text=True, env=environ, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert "--port = 99  (command line)" in lines
+    assert "--queue-size = 7  (environment)" in lines
+    assert f"--output-path = {tmp_path / 'out'}  (environment)" in lines
+    assert f"path_outputs = {tmp_path / 'out'}  (flag)" in lines
+    assert "default_sampler = lcm  (config.txt)" in lines
+    assert "default_cfg_scale = 5.5  (environment)" in lines
+    assert "default_scheduler = karras  (preset default)" in lines
+    assert "default_clip_skip = 2  (built-in)" in lines
+    assert "hush" not in done.stdout
+    (warning,) = done.stderr.splitlines()
+    assert warning.startswith(f"warning: default_clip_skip in {config}, line 2: ")
+    assert not (tmp_path / "out").exists()
+
+
 def refused(*arguments: str) -> str:
     command = [sys.executable, "main.py", *arguments]
     done = subprocess.run(
@@ -257,11 +310,97 @@ def test_device_options_follow_the_flags(arguments: list[str], options: DeviceOp
     assert device_options(read_flags(arguments, {})) == options
 
 
+# Lowest first.
+SOURCES = (
+    "built-in",
+    "preset default",
+    "config.txt",
+    "preset mine",
+    "environment",
+    "flag's variable",
+    "command line",
+)
+FILES = {
+    "preset default": "presets/default.json",
+    "config.txt": "config.txt",
+    "preset mine": "presets/mine.json",
+}
+
+
+def configure(root: Path, key: str, flag: str, sources: Collection[str]) -> CoreConfig:
+    """The configuration in which each of these sources names its own folder."""
+    for source, file in FILES.items():
+        said = {key: str(root / source)} if source in sources else {}
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).write_text(json.dumps(said), encoding="utf-8")
+    arguments = [f"--{flag}", str(root / "command line")] if "command line" in sources else []
+    variable = f"FOOOCUSAPI_{flag.upper().replace('-', '_')}"
+    environ = {
+        **({key: str(root / "environment")} if "environment" in sources else {}),
+        **({variable: str(root / "flag's variable")} if "flag's variable" in sources else {}),
+    }
+    return read_core(read_flags(["--preset", "mine", *arguments], environ), environ, root)
+
+
+def shown_source(source: str) -> str:
+    return "flag" if source in ("flag's variable", "command line") else source
+
+
+@pytest.mark.parametrize(
+    ("key", "flag", "field"),
+    [
+        ("path_outputs", "output-path", "outputs"),
+        ("path_styles", "styles-path", "user_styles"),
+        ("temp_path", "temp-path", "temp"),
+    ],
+)
+@pytest.mark.parametrize(("lower", "higher"), [*combinations(SOURCES, 2)], ids=" under ".join)
+def test_of_two_sources_of_a_folder_the_higher_one_wins(
+    lower: str, higher: str, key: str, flag: str, field: str, tmp_path: Path
+) -> None:
+    core = configure(tmp_path, key, flag, (lower, higher))
+    assert getattr(core.folders, field) == tmp_path / higher
+    assert core.sources[key] == shown_source(higher)
+    assert core.warnings == ()
+
+
+MODEL_SOURCES = ("built-in", "flag's variable", "command line", *SOURCES[1:5])
+
+
+@pytest.mark.parametrize(("lower", "higher"), [*combinations(MODEL_SOURCES, 2)], ids=" under ".join)
+def test_the_key_of_one_model_folder_wins_over_the_flag_for_all(
+    lower: str, higher: str, tmp_path: Path
+) -> None:
+    core = configure(tmp_path, "path_loras", "models-path", (lower, higher))
+    is_root = shown_source(higher) == "flag"
+    folder = tmp_path / higher / "loras" if is_root else tmp_path / higher
+    assert core.folders.loras == (folder,)
+    assert core.sources["path_loras"] == shown_source(higher)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "preset"),
+    [
+        ([], {}, "default"),
+        ([], {"FOOOCUSAPI_PRESET": "anime"}, "anime"),
+        (["--preset", "lcm"], {"FOOOCUSAPI_PRESET": "anime"}, "lcm"),
+    ],
+)
+def test_the_preset_is_that_of_the_command_line_before_the_environment(
+    arguments: list[str], environ: dict[str, str], preset: str, tmp_path: Path
+) -> None:
+    assert read_core(read_flags(arguments, environ), environ, tmp_path).preset == preset
+
+
 def test_help_names_every_flag() -> None:
     environ = {**os.environ, "COLUMNS": "200"}
     command = [sys.executable, "main.py", "--help"]
     done = subprocess.run(
         command, cwd=PROJECT_ROOT, capture_output=True, text=True, env=environ, check=True
     )
-    assert "--queue-size" in done.stdout
+    titles = re.findall(r"^(\S.*):$", done.stdout, re.MULTILINE)
+    assert [title for title in titles if title != "options"] == list(SECTIONS)
+    assert set(re.findall(r"^  --([a-z0-9-]+)", done.stdout, re.MULTILINE)) == {
+        flag.name for flag in FLAGS
+    }
     assert "underscores" in done.stdout

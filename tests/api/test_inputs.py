@@ -6,13 +6,11 @@ import asyncio
 import base64
 import io
 import struct
-import threading
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +25,11 @@ from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError
 from fooocusapi.inputs import MAX_BYTES, Inputs, decode_picture
 from fooocusapi.schemas.vocabulary import SaveExtension
 from fooocusapi.storage import Storage
+from tests.pictures import encode, serving
 
 FIELD = ("image",)
 OWN = "http://pictures.example:8888/files/"
 PUBLIC = "93.184.215.14"
-
-
-def encode(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 PNG = encode(Image.new("RGB", (3, 2), (10, 20, 30)))
@@ -402,25 +395,9 @@ def test_what_cannot_be_had_is_refused_without_details(
 
 @pytest.fixture
 def web_server() -> Iterator[str]:
-    """A web server on this host that serves one picture."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(PNG)))
-            self.end_headers()
-            self.wfile.write(PNG)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Stay quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://localhost:{server.server_address[1]}/picture.png"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    """The address of a web server on this host that serves one picture."""
+    with serving(PNG) as address:
+        yield address
 
 
 def test_private_addresses_can_be_allowed(storage: Storage, web_server: str) -> None:

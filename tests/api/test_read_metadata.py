@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from fooocus_core.choices import Performance
 from fooocus_core.config import DeviceOptions, load_config
 from fooocus_core.engine import create_engine
 from fooocusapi.app import create_app
@@ -49,7 +50,31 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "prompt": "an old captain, <lora:tiny_lora_b:0.4>, pipe,,  smoke",
         "loras": [{"model_name": "tiny_lora.safetensors", "weight": 0.7}],
     },
-    "seed above 2^53": {"image_seed": str(2**63 - 2)},
+    "wildcards in order": {
+        "prompt": "a __place__, __hue__\n__hue__ sky",
+        "read_wildcards_in_order": True,
+        "aspect_ratios_selection": "64*64",
+        "image_number": 2,
+    },
+    "prompt expansion": {
+        "prompt": "a house in the valley\nat noon",
+        "style_selections": ["Fooocus V2", "Random Style", "Tiny Plain Tail"],
+        "aspect_ratios_selection": "64*64",
+        "image_number": 2,
+    },
+    "seed just above 2^53": {"image_seed": str(2**53 + 1)},
+    "seeds up to the largest and on from 0": {
+        "image_seed": str(2**63 - 2),
+        "image_number": 3,
+        "aspect_ratios_selection": "64*64",
+    },
+    "one seed above 2^53 for two images": {
+        "prompt": "a [[red, blue]] fox",
+        "image_seed": 2**60 + 1,
+        "aspect_ratios_selection": "64*64",
+        "image_number": 2,
+        "advanced_params": {"overwrite_step": 2, "disable_seed_increment": True},
+    },
     "numbers": {
         "guidance_scale": 9.0,
         "sharpness": 15.0,
@@ -72,17 +97,48 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "refiner_model_name": "tiny_refiner.safetensors",
         "advanced_params": {"overwrite_step": 3, "overwrite_switch": 2},
     },
-    "Lightning": {
-        "performance_selection": "Lightning",
-        "advanced_params": {"overwrite_step": -1},
-        "loras": [{"model_name": "tiny_lora.safetensors", "weight": 0.3}],
+    "refiner of another kind": {
+        "refiner_model_name": "tiny_sd15.safetensors",
+        "advanced_params": {
+            "overwrite_step": 5,
+            "overwrite_switch": 3,
+            "refiner_swap_method": "vae",
+        },
     },
-    "Hyper-SD": {"performance_selection": "Hyper-SD", "advanced_params": {"overwrite_step": 3}},
+    "own VAE": {
+        "advanced_params": {"overwrite_step": 2, "vae_name": "tiny_vae_b.safetensors"},
+    },
+    "all at once": {
+        "prompt": "a __place__, <lora:tiny_lora_b:0.4>, [[river,lake]], (mossy:1.2)\n__hue__ sky",
+        "negative_prompt": "__hue__\ncars",
+        "style_selections": ["Fooocus V2", "Tiny Ink", "Random Style"],
+        "performance_selection": "Extreme Speed",
+        "loras": [{"model_name": "tiny_lora.safetensors", "weight": 0.7}],
+        "image_seed": str(2**62 + 1),
+        "aspect_ratios_selection": "64*64",
+        "image_number": 2,
+    },
+    # Each with its own number of steps, its own sampler and, if it has one, its own LoRA.
+    **{
+        mode.value: {
+            "performance_selection": mode.value,
+            "aspect_ratios_selection": "64*64",
+            "advanced_params": {},
+            "loras": [{"model_name": "tiny_lora.safetensors", "weight": 0.3}],
+        }
+        for mode in Performance
+    },
+    "a mode with other steps": {
+        "performance_selection": "Hyper-SD",
+        "advanced_params": {"overwrite_step": 3},
+    },
 }
 
 
 @pytest.fixture(scope="module")
-def server(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def server(
+    weights: Path, expansion_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
     """The real engine with the synthetic weights."""
     core = load_config(
         root=tmp_path_factory.mktemp("root"),
@@ -90,6 +146,7 @@ def server(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         styles_path=GOLDEN / "data",
         environ={
             "path_wildcards": str(GOLDEN / "data"),
+            "path_fooocus_expansion": str(expansion_folder),
             "default_model": "tiny_sdxl.safetensors",
             # Neither may leak into a picture that was made without it.
             "default_overwrite_step": "5",

@@ -316,6 +316,18 @@ def test_an_incomplete_prompt_expansion_is_left_out_and_the_place_of_its_files_t
     assert "prompt_expansion/fooocus_expansion" in warning
 
 
+def test_a_missing_prompt_expansion_is_told_once_in_header_and_log(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"aspect_ratios_selection": "64*64", "loras": []}
+    with caplog.at_level("WARNING"):
+        answer = client.post(URL, json=body)
+    warning = answer.headers["X-Fooocus-Warning"]
+    assert warning.startswith("style 'Fooocus V2' left out: prompt expansion needs ")
+    assert [record.getMessage() for record in caplog.records] == [warning]
+    assert client.get(answer.json()[0]["url"].removeprefix("http://127.0.0.1:8888")).content
+
+
 def test_a_picture_that_cannot_be_checked_is_not_made(client: TestClient) -> None:
     answer = client.post(URL, json={**QUIET, "advanced_params": {"black_out_nsfw": True}})
     assert answer.status_code == 503
@@ -461,7 +473,8 @@ def test_the_command_that_fetches_a_missing_file_is_told(
     (core.folders.checkpoints[0] / BASE).unlink()
     text = client.post(URL, json=QUIET).json()["detail"]
     address = core.downloads.checkpoints[BASE]
-    assert f"curl --location --output {core.folders.checkpoints[0] / BASE} {address}" in text
+    target = core.folders.checkpoints[0] / BASE
+    assert f"curl --location --create-dirs --output {target} {address}" in text
 
 
 def test_a_configured_file_is_not_needed_where_the_request_names_another(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from fooocus_core.config import TINY_MODELS, CoreConfig, load_config
 from fooocus_core.errors import FooocusError
 from fooocus_core.files import DATA_FOLDER
 from fooocus_core.params import Lora, Size
+from tests.malformed import Fault, json_faults
+
+FILES = ["config.txt", "presets/default.json", "presets/anime.json"]
+FAULTS = json_faults(
+    '{\n"default_prompt": "a cat",\n"default_styles": ["SAI Anime"]\n}\n',
+    ["[]", '["default_prompt"]', "null", "5", "true", '"default_prompt"'],
+)
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -144,7 +152,7 @@ def test_a_value_that_is_not_allowed_leaves_a_warning_and_the_built_in_one(
     config = load(tmp_path, {key: value})
     assert config.sources[key] == "built-in"
     (warning,) = config.warnings
-    assert warning.startswith(f"{key} in config.txt")
+    assert warning.startswith(f"{key} in {tmp_path / 'config.txt'}, line 1: ")
     assert allowed in warning
 
 
@@ -172,7 +180,7 @@ def test_a_folder_key_wins_over_the_models_root(tmp_path: Path) -> None:
     config = load(tmp_path, {"path_checkpoints": ["a", "/b"]}, models_path=models)
     assert config.folders.checkpoints == (tmp_path / "a", Path("/b"))
     assert config.folders.loras == (models / "loras",)
-    assert config.sources["path_loras"] == "command line"
+    assert config.sources["path_loras"] == "flag"
 
 
 def test_the_tiny_preset_searches_its_own_folder_only(tmp_path: Path) -> None:
@@ -198,7 +206,7 @@ def test_folders_of_the_command_line_win(tmp_path: Path) -> None:
     folders = config.folders
     assert (folders.outputs, folders.temp) == (given["output_path"], given["temp_path"])
     assert folders.user_styles == styles
-    assert config.sources["path_outputs"] == "command line"
+    assert config.sources["path_outputs"] == "flag"
 
 
 def test_the_usual_folder_of_styles_is_used_if_it_exists(tmp_path: Path) -> None:
@@ -212,17 +220,42 @@ def test_an_unknown_preset_is_refused_naming_the_others(tmp_path: Path) -> None:
         load(tmp_path, preset="../x")
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xef\xbb\xbf{}", "红".encode("gbk")])
-@pytest.mark.parametrize("name", ["config.txt", "presets/anime.json"])
-def test_a_broken_file_is_left_out_with_a_warning(
-    name: str, content: bytes, tmp_path: Path
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("name", FILES)
+def test_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
+    name: str, fault: Fault, tmp_path: Path
+) -> None:
+    path = fault.write(tmp_path / name)
+    config = load(tmp_path, preset="anime")
+    (warning,) = config.warnings
+    assert fault.place(path) in warning
+    # Everything else counts as if the file were not there.
+    path.unlink()
+    assert config == replace(load(tmp_path, preset="anime"), warnings=(warning,))
+
+
+def test_a_malformed_default_preset_that_is_chosen_too_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "default.json").write_text("{", encoding="utf-8")
+    assert len(load(tmp_path, preset="default").warnings) == 1
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_value_of_a_wrong_type_is_left_out_with_its_file_and_line(
+    name: str, tmp_path: Path
 ) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(content)
+    path.write_text(
+        '{\n"metadata_created_by": "me",\n"default_clip_skip":\n{"x": [1]},\n"x": null\n}',
+        encoding="utf-8",
+    )
     config = load(tmp_path, preset="anime")
-    assert config.defaults.model == "animaPencilXL_v500.safetensors"
-    assert name in config.warnings[0]
+    assert config.warnings == (
+        f"default_clip_skip in {path}, line 3: it has to be a whole number from 1 to 12. "
+        "The built-in value is used instead.",
+    )
+    assert (config.defaults.created_by, config.defaults.clip_skip) == ("me", 2)
 
 
 def test_the_config_file_may_be_elsewhere(tmp_path: Path) -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from fooocus_core.catalog import Catalog
-from fooocus_core.choices import Performance
+from fooocus_core.choices import InpaintEngine, Performance, Side, UpscaleVaryMethod
 from fooocus_core.config import load_config
-from fooocus_core.errors import RunCancelled
+from fooocus_core.downloads import UPSCALER, inpaint_files
+from fooocus_core.errors import InvalidInputError, RunCancelled
 from fooocus_core.params import (
     CanvasParams,
+    Extension,
     GenerationParams,
+    InpaintParams,
     Lora,
     ModelParams,
     PromptParams,
     SamplingParams,
     Size,
+    UpscaleVaryParams,
 )
 from fooocus_core.plan import Library, make_plan, picture_seeds
 from fooocus_core.prompt.styles import load_styles
@@ -127,3 +134,153 @@ def test_a_stop_is_seen_between_the_texts_of_pictures(library: Library) -> None:
 
     with pytest.raises(RunCancelled):
         make_plan(ask(canvas=CanvasParams(count=3)), library, check)
+
+
+def ask_to(
+    method: UpscaleVaryMethod, *, shape: tuple[int, int] = (64, 80), **given: Any
+) -> GenerationParams:
+    """Vary or enlarge a grey picture."""
+    asked = UpscaleVaryParams(image=np.full((*shape, 3), 90, np.uint8), method=method)
+    return replace(ask(**given), upscale_vary=asked)
+
+
+def ask_to_fill(*, level: int = 255, **changes: Any) -> GenerationParams:
+    """Inpaint a grey picture with a square in its mask of that level."""
+    mask = np.zeros((64, 64, 3), np.uint8)
+    mask[20:40, 20:40] = level
+    asked = InpaintParams(image=np.full((64, 64, 3), 90, np.uint8), mask=mask)
+    return replace(ask(prompt="a lake"), inpaint=replace(asked, **changes))
+
+
+@pytest.mark.parametrize(
+    ("performance", "method", "steps", "switch_step"),
+    [
+        (Performance.QUALITY, UpscaleVaryMethod.UPSCALE_2, 36, 18),
+        (Performance.SPEED, UpscaleVaryMethod.UPSCALE_15, 18, 9),
+        (Performance.SPEED, UpscaleVaryMethod.UPSCALE_CUSTOM, 18, 9),
+        (Performance.SPEED, UpscaleVaryMethod.VARY_STRONG, 30, 15),
+        (Performance.SPEED, UpscaleVaryMethod.DISABLED, 30, 15),
+        (Performance.LIGHTNING, UpscaleVaryMethod.UPSCALE_2, 4, 4),
+    ],
+)
+def test_enlarging_has_step_counts_of_its_own(
+    library: Library,
+    performance: Performance,
+    method: UpscaleVaryMethod,
+    steps: int,
+    switch_step: int,
+) -> None:
+    plan = make_plan(ask_to(method, performance=performance), library)
+    assert (plan.steps, plan.switch_step) == (steps, switch_step)
+
+
+def test_asked_steps_win_over_those_of_enlarging_but_not_for_the_switch(library: Library) -> None:
+    plan = make_plan(ask_to(UpscaleVaryMethod.UPSCALE_2, steps=7), library)
+    assert (plan.steps, plan.switch_step) == (7, 9)
+
+
+def test_a_disabled_method_leaves_the_picture_out(library: Library) -> None:
+    plan = make_plan(ask_to(UpscaleVaryMethod.DISABLED), library)
+    assert plan.params.upscale_vary is None
+    assert plan.working_size is None
+    assert plan.warnings == ()
+
+
+def test_a_fast_enlarging_needs_the_upscaler_and_neither_texts_nor_models(
+    library: Library,
+) -> None:
+    asked = ask_to(UpscaleVaryMethod.UPSCALE_FAST_2, prompt="a __nothing__ cat")
+    plan = make_plan(replace(asked, prompt=replace(asked.prompt, styles=("no style",))), library)
+    assert plan.files == (UPSCALER,)
+    assert plan.pictures == ()
+    assert not plan.needs_models
+
+
+def test_varying_needs_no_file(library: Library) -> None:
+    assert make_plan(ask_to(UpscaleVaryMethod.VARY_SUBTLE), library).files == ()
+
+
+def test_a_picture_that_is_too_thin_is_refused_before_anything_is_loaded(
+    library: Library,
+) -> None:
+    with pytest.raises(InvalidInputError, match="too thin"):
+        make_plan(ask_to(UpscaleVaryMethod.VARY_SUBTLE, shape=(1, 5000)), library)
+
+
+@pytest.mark.parametrize("engine", [InpaintEngine.V1, InpaintEngine.V2_5, InpaintEngine.V2_6])
+def test_an_inpaint_engine_brings_its_files_and_the_base_refines_itself(
+    library: Library, engine: InpaintEngine
+) -> None:
+    plan = make_plan(ask_to_fill(engine=engine), library)
+    assert plan.files == inpaint_files(engine)
+    assert plan.inpaint_patch == inpaint_files(engine)[1]
+    assert plan.refines_itself
+    assert (plan.params.models.refiner_switch, plan.switch_step) == (0.8, 24)
+
+
+def test_a_fast_mode_has_no_refiner_but_the_base_itself(library: Library) -> None:
+    asked = ask_to_fill()
+    sampling = replace(asked.sampling, performance=Performance.LIGHTNING)
+    models = replace(asked.models, refiner="b.safetensors", refiner_switch=0.5)
+    plan = make_plan(replace(asked, sampling=sampling, models=models), library)
+    assert plan.refines_itself
+    assert plan.switch_step == 3
+
+
+def test_without_an_engine_nothing_is_patched_and_nothing_refines(library: Library) -> None:
+    plan = make_plan(ask_to_fill(engine=InpaintEngine.NONE), library)
+    assert plan.files == ()
+    assert plan.inpaint_patch is None
+    assert not plan.refines_itself
+    assert plan.params.models.refiner_switch == 0.5
+
+
+def test_a_refiner_that_was_asked_for_keeps_its_switch(library: Library) -> None:
+    asked = ask_to_fill()
+    models = replace(asked.models, refiner="b.safetensors", refiner_switch=0.6)
+    plan = make_plan(replace(asked, models=models), library)
+    assert not plan.refines_itself
+    assert plan.switch_step == 18
+
+
+@pytest.mark.parametrize(
+    ("prompt", "full"), [("a lake", "reeds\na lake"), ("", "reeds")], ids=["two", "alone"]
+)
+def test_the_prompt_of_the_hole_goes_before_the_other(
+    library: Library, prompt: str, full: str
+) -> None:
+    asked = ask_to_fill(prompt="reeds")
+    plan = make_plan(replace(asked, prompt=PromptParams(positive=prompt)), library)
+    assert plan.pictures[0].log_positive == full
+
+
+@pytest.mark.parametrize("changes", [{"level": 127}, {"mask": None}], ids=["dark", "missing"])
+def test_without_a_hole_it_is_text_to_image_with_a_warning(
+    library: Library, changes: dict[str, Any]
+) -> None:
+    plan = make_plan(ask_to_fill(prompt="reeds", **changes), library)
+    assert plan.params.inpaint is None
+    assert (plan.files, plan.inpaint_patch, plan.refines_itself) == ((), None, False)
+    assert plan.pictures[0].log_positive == "a lake"
+    assert len(plan.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"level": 128},
+        {"mask": None, "extend": (Extension(side=Side.LEFT),)},
+        {"mask": None, "invert": True},
+    ],
+    ids=["bright", "extended", "inverted"],
+)
+def test_a_hole_is_what_is_bright_or_new(library: Library, changes: dict[str, Any]) -> None:
+    plan = make_plan(ask_to_fill(**changes), library)
+    assert plan.params.inpaint is not None
+    assert plan.warnings == ()
+
+
+def test_showing_the_mask_needs_neither_texts_nor_files(library: Library) -> None:
+    plan = make_plan(ask_to_fill(show_mask=True), library)
+    assert not plan.needs_models
+    assert (plan.files, plan.pictures) == ((), ())

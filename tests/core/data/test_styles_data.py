@@ -8,14 +8,28 @@ from typing import Any
 import pytest
 
 from fooocus_core.choices import EXPANSION_STYLE, RANDOM_STYLE
-from fooocus_core.prompt.styles import PACKS, STYLES_FOLDER, Style, load_styles, normalise_name
+from fooocus_core.params import PromptParams
+from fooocus_core.prompt.compose import LoraChoice, compose_prompts
+from fooocus_core.prompt.styles import (
+    PACKS,
+    STYLES_FOLDER,
+    Style,
+    StyleLibrary,
+    load_styles,
+    normalise_name,
+)
+from fooocus_core.prompt.wildcards import Wildcards
 from fooocus_core.text.tokens import Tokenizer
 
 # The order and spelling of the reference, by file name.
 NAMES: dict[str, list[str]] = json.loads(
     Path(__file__).with_name("style_names.json").read_text(encoding="utf-8")
 )
+ALL_NAMES = [name for names in NAMES.values() for name in names]
+# As in the reference, these say only what is not wanted.
 NEGATIVE_ONLY = {"Fooocus Enhance", "Fooocus Semi Realistic", "Fooocus Negative"}
+PROMPT = "a lighthouse on a cliff"
+FEWEST_TERMS = 3
 CHUNK_TOKENS = 75
 DEFAULT_STYLES = ("Fooocus Enhance", "Fooocus Sharp")
 PROMPT_SYNTAX = re.compile(r"[()\[\]<>|\\]|__|embedding:|BREAK")
@@ -25,6 +39,11 @@ THINGS_TO_SEE = re.compile(
     r"|triangles?|shapes?|sky|sun\w*|moon\w*|sea|trees?|mountains?|city|houses?|day|night|morning"
     r"|evening|photo\w*|painting|drawing|cinematic)\b"
 )
+
+
+@pytest.fixture(scope="module")
+def library() -> StyleLibrary:
+    return load_styles(None)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +103,39 @@ def test_every_template_is_one_trimmed_line_free_of_prompt_syntax() -> None:
         for text in (style.positive, style.negative):
             assert text == " ".join(text.split()), style.name
             assert not PROMPT_SYNTAX.search(text), style.name
+
+
+def terms(template: str) -> list[str]:
+    """The different things that a template says beside the prompt, each of one or more words."""
+    parts = (part.strip(" .").casefold() for part in template.replace("{prompt}", ",").split(","))
+    return [part for part in dict.fromkeys(parts) if re.search(r"[a-z]{2}", part)]
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_a_style_applies_and_says_enough(name: str, library: StyleLibrary) -> None:
+    style = library.get(name)
+    composed = compose_prompts(
+        PromptParams(positive=PROMPT, negative="fog", styles=(name,)),
+        seeds=[0],
+        loras=LoraChoice(),
+        styles=library,
+        wildcards=Wildcards([]),
+    )
+    (picture,) = composed.pictures
+    texts = " ".join((*picture.positive, *picture.negative))
+    assert texts.count(PROMPT) == 1
+    assert not set("{}") & set(texts)
+    assert picture.negative[-1] == "fog"
+    assert len(terms(style.negative)) >= FEWEST_TERMS
+    assert name in NEGATIVE_ONLY or len(terms(style.positive)) >= FEWEST_TERMS
+
+
+def test_no_two_styles_say_the_same(library: StyleLibrary) -> None:
+    said = [
+        (frozenset(terms(style.positive)), frozenset(terms(style.negative)))
+        for style in map(library.get, ALL_NAMES)
+    ]
+    assert len(set(said)) == len(ALL_NAMES) == 277
 
 
 def test_no_two_templates_are_equal() -> None:

@@ -89,10 +89,18 @@ def test_a_triple_under_the_name_itself_is_a_quantised_difference() -> None:
         {NAME: torch.ones(2, 2)},
         {NAME: (torch.ones(2, 2), 0.0, 1.0)},
         {NAME: (torch.ones(2, 2), torch.ones(1))},
+        {NAME: (torch.ones(2, 2), torch.ones(1), torch.ones(1))},
         {f"{NAME}.alpha": torch.ones(2)},
         {f"{NAME}.diff": "text"},
     ],
-    ids=["a plain tensor", "numbers in a triple", "a pair", "two alphas", "text"],
+    ids=[
+        "a plain tensor",
+        "numbers in a triple",
+        "a pair",
+        "floats for bytes",
+        "two alphas",
+        "text",
+    ],
 )
 def test_entries_of_no_known_form_are_not_taken(entries: dict[str, object]) -> None:
     assert read(entries) == ([], set())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.checkpoint import CheckpointKind
+from fooocus_core.loading.control_lora import CANNY_FILE
 from fooocus_core.loading.memory import Streaming
 from fooocus_core.loading.merged_loras import LoraFile
 from fooocus_core.loading.store import ModelFiles, ModelStore
@@ -22,6 +23,8 @@ ELSEWHERE = torch.device("cpu", 0)
 MOVING = replace(
     CPU_PLAN, device=ELSEWHERE, vae_device=ELSEWHERE, text_device=ELSEWHERE, stays=False
 )
+
+MIDDLE_WEIGHT = "mid_block.resnets.0.conv1.weight"
 
 
 @pytest.fixture
@@ -163,9 +166,11 @@ def test_only_what_was_brought_last_is_on_the_device(files: dict[str, Path]) -> 
     store = ModelStore(MOVING, carry)
     base = store.prepare(ModelFiles(base=files["sdxl"])).base
     assert base.clip_l is not None
-    networks = (base.unet, base.vae, base.clip_l)
+    reader = torch.nn.Linear(2, 2)
+    networks = (base.unet, base.vae, base.clip_l, reader)
     bringing = {
         base.clip_l: lambda: store.bring_text_encoders(base),
+        reader: lambda: store.bring_image_reader(reader),
         base.unet: lambda: store.bring_unet(base.unet),
         base.vae: lambda: store.bring_vae(base.vae),
     }
@@ -226,3 +231,79 @@ def test_a_file_that_changed_is_loaded_again(
 def test_a_missing_file_is_an_error_that_names_it(store: ModelStore, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"no\.safetensors"):
         store.prepare(ModelFiles(base=tmp_path / "no.safetensors"))
+
+
+@pytest.fixture
+def canny(weights: Path) -> Path:
+    """A control-LoRA for the base model."""
+    return weights / "controlnet" / CANNY_FILE
+
+
+def test_control_nets_stay_as_long_as_the_base_does(
+    store: ModelStore, files: dict[str, Path], lora: LoraFile, canny: Path
+) -> None:
+    asked = ModelFiles(base=files["sdxl"])
+    networks = []
+    for loras in ([], [], [lora], [lora]):
+        store.prepare(asked)
+        store.merge(loras)
+        networks.append(store.control_nets([canny])[canny])
+    plain, again, with_lora, still_with_lora = networks
+    assert again is plain
+    assert with_lora is not plain
+    assert still_with_lora is with_lora
+    assert is_changed(with_lora, state(plain))
+
+
+def test_control_nets_are_made_for_the_patched_base(
+    store: ModelStore, files: dict[str, Path], canny: Path, weights: Path
+) -> None:
+    base = store.prepare(ModelFiles(base=files["sdxl"])).base
+    store.merge([])
+    before = state(base.unet)
+    plain = state(store.control_nets([canny])[canny])
+    store.merge([], weights / "inpaint" / "inpaint_v26.fooocus.patch")
+    patched = store.control_nets([canny])[canny]
+    assert is_changed(patched, plain)
+    assert not is_changed(base.unet, before)
+    with store.patched_base():
+        difference = base.unet.mid_block.resnets[0].conv1.weight - before[MIDDLE_WEIGHT]
+    assert difference.abs().max() > 0
+    assert torch.allclose(patched.get_parameter(MIDDLE_WEIGHT) - plain[MIDDLE_WEIGHT], difference)
+
+
+def test_control_nets_leave_with_their_base(
+    store: ModelStore, files: dict[str, Path], canny: Path
+) -> None:
+    store.prepare(ModelFiles(base=files["sdxl"]))
+    store.merge([])
+    network = weakref.ref(store.control_nets([canny])[canny])
+    store.prepare(ModelFiles(base=files["sdxl_b"]))
+    assert network() is None
+
+
+def test_control_nets_not_asked_for_are_freed(
+    store: ModelStore, files: dict[str, Path], canny: Path
+) -> None:
+    store.prepare(ModelFiles(base=files["sdxl"]))
+    network = weakref.ref(store.control_nets([canny])[canny])
+    assert store.control_nets([]) == {}
+    assert network() is None
+
+
+def test_control_nets_come_to_the_device_with_their_unet(
+    files: dict[str, Path], canny: Path
+) -> None:
+    carried: set[int] = set()
+
+    def carry(tensor: Tensor, device: torch.device) -> Tensor:
+        carried.add(tensor.data_ptr())
+        return tensor.to(device)
+
+    store = ModelStore(MOVING, carry)
+    unet = store.prepare(ModelFiles(base=files["sdxl"])).base.unet
+    network = store.control_nets([canny])[canny]
+    weights = [tensor.data_ptr() for net in (unet, network) for tensor in net.parameters()]
+    store.bring_unet(unet, network)
+    assert carried == set(weights)
+    store.free()

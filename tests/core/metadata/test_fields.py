@@ -11,7 +11,6 @@ import pytest
 
 from fooocus_core.choices import (
     MetadataScheme,
-    Performance,
     RefinerSwap,
     Sampler,
     Scheduler,
@@ -19,72 +18,55 @@ from fooocus_core.choices import (
 from fooocus_core.metadata.fields import RunRecord, UsedLora, UsedModel, make_rows
 from fooocus_core.metadata.image_record import make_image_record
 from fooocus_core.params import FreeUParams, GuidanceParams, Size
+from fooocus_core.performance import apply_performance
 from tests.golden import load_json
+from tests.golden_jobs import PICTURES_WITH_TEXTS, composed_of_job, params_of_job
 
 HASHES = load_json("weights_sha256")
-JOBS = [
-    "t2i_plain",
-    "t2i_styles_2img",
-    "t2i_default30",
-    "t2i_lora",
-    "expansion",
-    "overwrites",
-    "perf_lightning",
-    "refiner_sd15_vae_swap",
-]
-PICTURES = [(name, i) for name in JOBS for i in range(len(load_json(f"jobs/{name}/job")["images"]))]
 
 
 def used_model(name: str) -> UsedModel:
     return UsedModel(name=name, hash=HASHES[f"checkpoints/{name}"][:10])
 
 
-def used_loras(rows: dict[str, Any]) -> tuple[UsedLora, ...]:
-    texts = [value for key, value in rows.items() if key.startswith("lora_combined_")]
-    pairs = [text.split(" : ") for text in texts]
-    return tuple(
-        UsedLora(name=name, weight=float(weight), hash=HASHES[f"loras/{name}"][:10])
-        for name, weight in pairs
-    )
-
-
 def recorded_run(job: dict[str, Any], image: int) -> RunRecord:
-    args, task = job["args"], job["images"][image]["task"]
+    """How a recorded picture was made, from what was asked for.
+
+    Only what the run itself finds out is taken from the recording: the words of the expansion, and
+    the size and steps that a picture given decides on.
+    """
+    task = job["images"][image]["task"]
     rows = {key: value for _, key, value in job["images"][image]["metadata"]}
-    positive, negative, end = ast.literal_eval(rows["adm_guidance"])
+    params = apply_performance(params_of_job(job))
+    picture, loras = composed_of_job(job, image)
+    expansion = task["expansion"] or None
     return RunRecord(
-        prompt=rows["prompt"],
-        negative_prompt=rows["negative_prompt"],
-        full_prompt=tuple(task["positive"]),
-        full_negative_prompt=tuple(task["negative"]),
-        expansion=task["expansion"] or None,
-        styles=tuple(task["styles"]),
-        performance=Performance(args["performance"]),
+        prompt=picture.log_positive,
+        negative_prompt=picture.log_negative,
+        full_prompt=picture.positive if expansion is None else (*picture.positive, expansion),
+        full_negative_prompt=picture.negative,
+        expansion=expansion,
+        styles=picture.styles,
+        performance=params.sampling.performance,
         steps=job["final_steps"],
         size=Size(*ast.literal_eval(rows["resolution"])),
-        guidance=GuidanceParams(
-            scale=rows["guidance_scale"],
-            adaptive_scale=rows.get("adaptive_cfg", args["adaptive_cfg"]),
-            sharpness=rows["sharpness"],
-            size_scale_positive=positive,
-            size_scale_negative=negative,
-            size_scale_end=end,
-        ),
+        guidance=params.guidance,
         default_adaptive_scale=7.0,
-        base=used_model(args["base"]),
-        refiner=used_model(args["refiner"]) if args["refiner"] != "None" else None,
-        refiner_switch=rows["refiner_switch"],
-        refiner_swap=RefinerSwap(args["swap"]),
-        switch_step=args["overwrite_switch"] if args["overwrite_switch"] > 0 else None,
-        clip_skip=args["clip_skip"],
-        sampler=Sampler(rows["sampler"]),
-        scheduler=Scheduler(rows["scheduler"]),
-        vae=None,
-        seed=task["task_seed"],
-        freeu=FreeUParams(**dict(zip(("b1", "b2", "s1", "s2"), args["freeu"], strict=True)))
-        if args["freeu"]
-        else None,
-        loras=used_loras(rows),
+        base=used_model(params.models.base),
+        refiner=used_model(params.models.refiner) if params.models.refiner else None,
+        refiner_switch=params.models.refiner_switch,
+        refiner_swap=params.models.refiner_swap,
+        switch_step=params.sampling.switch_step,
+        clip_skip=params.models.clip_skip,
+        sampler=params.sampling.sampler,
+        scheduler=params.sampling.scheduler,
+        vae=params.models.vae,
+        seed=picture.seed,
+        freeu=params.freeu,
+        loras=tuple(
+            UsedLora(name=lora.name, weight=lora.weight, hash=HASHES[f"loras/{lora.name}"][:10])
+            for lora in loras
+        ),
         scheme=MetadataScheme.FOOOCUS,
     )
 
@@ -117,14 +99,14 @@ def last_line(**changes: Any) -> str:
     return make_image_record(record).text.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("name", "image"), PICTURES)
+@pytest.mark.parametrize(("name", "image"), PICTURES_WITH_TEXTS)
 def test_rows_equal_the_recorded_ones(name: str, image: int) -> None:
     job = load_json(f"jobs/{name}/job")
     rows = make_rows(recorded_run(job, image))
     assert [list(row) for row in rows] == job["images"][image]["metadata"]
 
 
-@pytest.mark.parametrize(("name", "image"), PICTURES)
+@pytest.mark.parametrize(("name", "image"), PICTURES_WITH_TEXTS)
 def test_text_of_scheme_fooocus_equals_the_recorded_one(name: str, image: int) -> None:
     job = load_json(f"jobs/{name}/job")
     record = make_image_record(recorded_run(job, image))

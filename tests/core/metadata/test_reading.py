@@ -42,24 +42,9 @@ from fooocus_core.prompt.compose import LoraChoice, compose_prompts
 from fooocus_core.prompt.styles import Style, StyleLibrary, load_styles
 from fooocus_core.prompt.wildcards import Wildcards
 from tests.golden import GOLDEN, load_json
-from tests.golden_jobs import params_of_job
+from tests.golden_jobs import PICTURES_WITH_TEXTS, params_of_job
 
 SCHEMES = list(MetadataScheme)
-JOBS = [
-    "t2i_plain",
-    "t2i_default30",
-    "t2i_styles_2img",
-    "t2i_lora",
-    "expansion",
-    "overwrites",
-    "perf_extreme_speed",
-    "perf_lightning",
-    "perf_hyper_sd",
-    "refiner_joint",
-    "refiner_joint_switch5",
-    "refiner_sd15_vae_swap",
-]
-PICTURES = [(name, i) for name in JOBS for i in range(len(load_json(f"jobs/{name}/job")["images"]))]
 MODE_FILES = [mode.lora.name for mode in MODES.values() if mode.lora]
 FILES = [
     "checkpoints/base.safetensors",
@@ -348,6 +333,16 @@ def test_a_prompt_that_is_read_differently_again_is_warned_about(
     assert "other texts" in warning
 
 
+def test_a_switch_of_a_refiner_that_a_scheme_does_not_tell_is_warned_about(
+    reader: RecordReader, styles: StyleLibrary
+) -> None:
+    models = ModelParams(base="base.safetensors", refiner="tiny_refiner.safetensors")
+    record = record_of(asked(models=models), styles)
+    assert reader.read(embed(record, MetadataScheme.FOOOCUS)).warnings == ()
+    (warning,) = reader.read(embed(record, MetadataScheme.A1111)).warnings
+    assert "at which step the refiner takes over" in warning
+
+
 @pytest.mark.parametrize("name", ["sub/twin.safetensors", "twin.safetensors"])
 def test_the_hash_decides_between_files_of_one_name(
     reader: RecordReader, root: Path, styles: StyleLibrary, name: str
@@ -382,7 +377,7 @@ def test_an_unknown_file_keeps_its_stem_and_is_warned_about(
     assert ["'gone'" in text or "'away'" in text for text in stated.warnings] == [True, True]
 
 
-@pytest.mark.parametrize(("name", "image"), PICTURES)
+@pytest.mark.parametrize(("name", "image"), PICTURES_WITH_TEXTS)
 def test_recorded_pictures_are_read_as_they_were_asked_for(
     root: Path, name: str, image: int
 ) -> None:

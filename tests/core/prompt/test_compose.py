@@ -14,15 +14,22 @@ from fooocus_core.params import Lora, PromptParams
 from fooocus_core.prompt.compose import (
     ComposedPrompts,
     LoraChoice,
+    _without_empty,
     clean_line,
     compose_prompts,
 )
-from fooocus_core.prompt.styles import Style, StyleLibrary, load_styles
+from fooocus_core.prompt.styles import Style, StyleLibrary
 from fooocus_core.prompt.wildcards import Wildcards
 from tests.golden import GOLDEN, load_json
+from tests.golden_jobs import (
+    PICTURES_WITH_TEXTS,
+    RECORDED_JOBS,
+    TEXT_TO_IMAGE_JOBS,
+    composed_of_job,
+)
+from tests.malformed import TEXT_FAULTS
 
 TEXT = load_json("components/text")
-JOBS = ["t2i_plain", "t2i_styles_2img", "t2i_default30", "overwrites", "t2i_lora"]
 LIBRARY = StyleLibrary(
     [
         Style(name="Both", positive="photo of {prompt}, sharp", negative="dull"),
@@ -48,33 +55,37 @@ def test_lines_are_cleaned_as_recorded(text: str, cleaned: str) -> None:
     assert clean_line(text) == cleaned
 
 
-@pytest.mark.parametrize("name", JOBS)
-def test_texts_of_recorded_jobs(name: str) -> None:
-    job = load_json(f"jobs/{name}/job")
-    args = job["args"]
-    composed = compose_prompts(
-        PromptParams(
-            positive=args["prompt"],
-            negative=args["negative_prompt"],
-            styles=tuple(args["style_selections"]),
-            wildcards_in_order=args["read_wildcards_in_order"],
-        ),
-        seeds=[args["seed"] + image for image in range(args["image_number"])],
-        loras=LoraChoice(files=tuple(TEXT["lora_filenames"])),
-        styles=load_styles(GOLDEN / "data"),
-        wildcards=Wildcards([GOLDEN / "data"]),
-    )
-    for picture, expected in zip(composed.pictures, job["images"], strict=True):
-        task = expected["task"]
-        rows = {key: value for _, key, value in expected["metadata"]}
-        assert picture.seed == task["task_seed"]
-        assert list(picture.positive) == task["positive"]
-        assert list(picture.negative) == task["negative"]
-        assert picture.positive_top_k == task["positive_top_k"]
-        assert picture.negative_top_k == task["negative_top_k"]
-        assert list(picture.styles) == task["styles"]
-        assert picture.log_positive == rows["prompt"]
-        assert picture.log_negative == rows["negative_prompt"]
+@pytest.mark.parametrize(("name", "image"), PICTURES_WITH_TEXTS)
+def test_texts_of_recorded_jobs(name: str, image: int) -> None:
+    recorded = load_json(f"jobs/{name}/job")
+    picture, loras = composed_of_job(recorded, image)
+    task = recorded["images"][image]["task"]
+    rows = {key: value for _, key, value in recorded["images"][image]["metadata"]}
+    expansion = [task["expansion"]] if task["expansion"] else []
+    assert picture.seed == task["task_seed"]
+    assert [*picture.positive, *expansion] == task["positive"]
+    assert list(picture.negative) == task["negative"]
+    assert picture.positive_top_k == task["positive_top_k"]
+    assert picture.negative_top_k == task["negative_top_k"]
+    assert list(picture.styles) == task["styles"]
+    assert picture.log_positive == rows["prompt"]
+    assert picture.log_negative == rows["negative_prompt"]
+    assert [f"{lora.name} : {lora.weight}" for lora in loras] == [
+        value for key, value in rows.items() if key.startswith("lora_combined_")
+    ]
+
+
+def test_every_recorded_job_is_there() -> None:
+    assert len(RECORDED_JOBS) == 21
+    assert len(PICTURES_WITH_TEXTS) == 22
+    assert set(TEXT_TO_IMAGE_JOBS) < set(RECORDED_JOBS)
+
+
+@pytest.mark.parametrize(("lines", "fallback", "kept"), TEXT["remove_empty_str"])
+def test_empty_texts_are_left_out_as_recorded(
+    lines: list[str], fallback: str | None, kept: list[str]
+) -> None:
+    assert _without_empty(lines, fallback or "") == kept
 
 
 def test_the_tag_of_the_recorded_lora_job_adds_its_lora() -> None:
@@ -144,3 +155,17 @@ def test_control_characters_other_than_tabs_and_line_ends_are_left_out() -> None
     assert picture.positive == ("a cat\ton", "more")
     assert picture.negative == ("dull", "bad")
     assert (picture.log_positive, picture.log_negative) == ("a cat\ton\nmore", "dull\nbad")
+
+
+def test_a_malformed_wildcard_is_warned_about_once_for_all_pictures(tmp_path: Path) -> None:
+    path = TEXT_FAULTS[0].write(tmp_path / "hue.txt")
+    composed = compose_prompts(
+        PromptParams(positive="a __hue__ cat\n__hue__", negative="__hue__"),
+        seeds=(1, 2, 3),
+        loras=LoraChoice(),
+        styles=LIBRARY,
+        wildcards=Wildcards([tmp_path]),
+    )
+    (warning,) = composed.warnings
+    assert f"{path}, line 1" in warning
+    assert [picture.main for picture in composed.pictures] == ["a hue cat"] * 3

@@ -18,7 +18,12 @@ from fooocus_core.prompt.styles import (
     normalise_name,
 )
 from tests.golden import GOLDEN, load_json
+from tests.malformed import Fault, json_faults
 
+FAULTS = json_faults(
+    '[\n{"name": "first"},\n{"name": "second"}\n]\n',
+    ["{}", '{"name": "x"}', "null", "5", "true", '"x"'],
+)
 TEXT = load_json("components/text")
 CHECKS = load_json("check-values-text-to-image")["random_style"]
 
@@ -108,39 +113,44 @@ def test_a_later_file_of_the_user_wins_but_keeps_the_place(tmp_path: Path) -> No
     assert library.get("X").positive == "second"
 
 
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        (b"[\n{]", "line 2"),
-        (b"\xef\xbb\xbf[]", "byte order mark"),
-        ("红".encode("gbk"), "line 1"),
-        (b"{}", "not a list"),
-        (b"[" * 100_000, "JSON"),
-    ],
-    ids=["malformed", "byte order mark", "not utf-8", "no list", "nested"],
-)
-@pytest.mark.parametrize("name", ["mine.json", PACKS[0]])
-def test_a_broken_file_is_left_out_with_a_warning(
-    name: str, content: bytes, complaint: str, tmp_path: Path
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("name", ["mine.json", "sub/mine.json", PACKS[0]])
+def test_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
+    name: str, fault: Fault, tmp_path: Path
 ) -> None:
-    (tmp_path / name).write_bytes(content)
+    path = fault.write(tmp_path / name)
+    write_pack(tmp_path, "other.json", [{"name": "other"}])
     library = load_styles(tmp_path)
-    assert len(library.names) == 277
-    assert name in library.warnings[0]
-    assert complaint in library.warnings[0]
+    (warning,) = library.warnings
+    assert fault.place(path) in warning
+    assert library.names == ("Other", *load_styles(None).names)
+
+
+def test_lists_inside_each_other_without_end_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("[" * 100_000, encoding="utf-8")
+    (warning,) = load_styles(tmp_path).warnings
+    assert "mine.json" in warning
 
 
 def test_a_missing_folder_leaves_a_warning(tmp_path: Path) -> None:
     assert "nowhere" in load_styles(tmp_path / "nowhere").warnings[0]
 
 
-@pytest.mark.parametrize("bad", ["text", {"prompt": "no name"}, {"name": "x", "prompt": 1}])
+@pytest.mark.parametrize(
+    "bad",
+    ["text", None, [], {}, {"prompt": "no name"}, {"name": 5}, {"name": "x", "prompt": 1}],
+    ids=str,
+)
 def test_entries_before_a_bad_one_stay(bad: Any, tmp_path: Path) -> None:
     entries = [{"name": "good"}, bad, {"name": "after"}]
-    library = load_styles(write_pack(tmp_path, "mine.json", entries))
+    folder = write_pack(tmp_path, "mine.json", entries)
+    path = folder / "mine.json"
+    path.write_text(path.read_text(encoding="utf-8").replace(", ", ",\n"), encoding="utf-8")
+    library = load_styles(folder)
     assert library.names[0] == "Good"
     assert "After" not in library.names
-    assert "entry 2" in library.warnings[0]
+    (warning,) = library.warnings
+    assert f"{path}, line 2: entry 2" in warning
 
 
 @pytest.mark.parametrize(

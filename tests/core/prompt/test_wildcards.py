@@ -14,6 +14,7 @@ from fooocus_core.errors import InvalidInputError
 from fooocus_core.files import list_files
 from fooocus_core.prompt.wildcards import Wildcards
 from tests.golden import GOLDEN, load_json
+from tests.malformed import TEXT_FAULTS, Fault
 
 CHECKS = load_json("check-values-text-to-image")["wildcards"]
 
@@ -79,11 +80,25 @@ def test_a_placeholder_is_no_path(text: str, tmp_path: Path) -> None:
     assert fill(folder, text) == text
 
 
-def test_a_file_that_is_not_utf8_is_left_out_with_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "hue.txt").write_bytes("ok\n红色".encode("gbk"))
+@pytest.mark.parametrize("fault", TEXT_FAULTS, ids=lambda fault: fault.name)
+def test_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
+    fault: Fault, tmp_path: Path
+) -> None:
+    path = fault.write(tmp_path / "sub" / "hue.txt")
     wildcards = Wildcards([tmp_path])
-    assert wildcards.fill("__hue__", Random(0), image=0, in_order=False) == "hue"
-    assert "hue.txt, line 2" in wildcards.warnings[0]
+    rng = Random(0)
+    text = wildcards.fill("__hue__, __hue__ and __hue__", rng, image=0, in_order=False)
+    assert text == "hue, hue and hue"
+    assert rng.random() == Random(0).random()
+    (warning,) = wildcards.warnings
+    assert fault.place(path) in warning
+
+
+def test_the_next_file_of_a_name_takes_the_place_of_a_malformed_one(tmp_path: Path) -> None:
+    own = TEXT_FAULTS[0].write(tmp_path / "hue.txt").parent
+    wildcards = Wildcards([own, GOLDEN / "data"])
+    assert wildcards.fill("__hue__", Random(0), image=0, in_order=True) == "crimson"
+    assert len(wildcards.warnings) == 1
 
 
 def test_the_longest_prompt_is_filled_at_once(tmp_path: Path) -> None:

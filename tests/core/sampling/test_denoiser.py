@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,17 +13,42 @@ import pytest
 import torch
 from torch import Tensor
 
-from fooocus_core.choices import Scheduler
+from fooocus_core.choices import Sampler, Scheduler
+from fooocus_core.downloads import IMAGE_ENCODER, IP_ADAPTER, IP_ADAPTER_FACE, IP_NEGATIVE
 from fooocus_core.loading.checkpoint import Checkpoint
+from fooocus_core.loading.control_lora import CANNY_FILE, CPDS_FILE, load_control_net
 from fooocus_core.params import GuidanceParams
-from fooocus_core.sampling.denoiser import GuidedDenoiser, guided_estimate, progress_at
+from fooocus_core.sampling.denoiser import GuidedDenoiser, Guides, guided_estimate, progress_at
 from fooocus_core.sampling.noise_levels import noise_model
+from fooocus_core.sampling.run import (
+    SamplingRun,
+    Turn,
+    latent_format,
+    sample,
+    seeded_noise,
+)
 from fooocus_core.text.encoder import TextConditioning
+from fooocus_core.unet.controlnet import Control, make_hint, soften_residuals
+from fooocus_core.unet.image_attention import ImageGuide, ImagePrompts
+from fooocus_core.unet.ip_adapter import load_ip_adapter
 from fooocus_core.unet.size_conditioning import PromptSide, SizeConditioning
-from tests.golden import NETWORK, assert_matches, case_id, load_arrays, load_cases, load_json
+from fooocus_core.vision.clip_vision import load_image_encoder
+from tests.golden import (
+    LATENT,
+    NETWORK,
+    assert_matches,
+    case_id,
+    load_arrays,
+    load_cases,
+    load_json,
+    load_picture,
+)
+from tests.networks import CPU_PLAN
 
 RECORDED = load_arrays("components/sampling_function")
 UNET = load_arrays("components/unet")
+CONTROLLED = load_arrays("components/controlnet")
+PROMPTED = load_arrays("components/ipadapter")
 CHECKS = load_json("check-values-text-to-image")
 
 GUIDANCE_NAMES = {
@@ -35,6 +62,11 @@ SIZE_SCALES = {
     "d0": {"size_scale_positive": 1.5, "size_scale_negative": 0.8},
     "d1": {"size_scale_positive": 1.2, "size_scale_negative": 0.9},
 }
+
+
+CONTROL_FILES = {"canny": CANNY_FILE, "cpds": CPDS_FILE}
+ADAPTER_FILES = {"ip-adapter-plus": IP_ADAPTER, "ip-adapter-plus-face": IP_ADAPTER_FACE}
+PROMPTED_RUNS = load_cases("components/ipadapter")
 
 
 class RecordingUNet:
@@ -88,6 +120,174 @@ def make_denoiser(
         noise_model=noise_model(Scheduler.KARRAS),
         **options,
     )
+
+
+class ConstantNet:
+    """A control net that gives its number, and remembers what it was asked."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+        self.calls: list[SimpleNamespace] = []
+
+    def __call__(
+        self, sample: Tensor, timestep: Tensor, **inputs: Any
+    ) -> tuple[list[Tensor], Tensor]:
+        self.calls.append(SimpleNamespace(sample=sample, timestep=timestep, **inputs))
+        residual = torch.full((len(sample), 1, 2, 2), self.number)
+        return [residual, 10 * residual], 100 * residual
+
+
+def constant_control(number: float, stop: float = 1.0) -> Control:
+    return Control(
+        network=ConstantNet(number),
+        hint=torch.zeros(1, 3, 128, 128),
+        weight=1.0,
+        stop=stop,
+        softness=0.0,
+    )
+
+
+def recorded_controls(case: dict[str, Any], checkpoint: Checkpoint, weights: Path) -> list[Control]:
+    size = case["height"] // 8, case["width"] // 8
+    return [
+        Control(
+            network=load_control_net(
+                weights / "controlnet" / CONTROL_FILES[name], checkpoint.unet, CPU_PLAN
+            ),
+            hint=make_hint(CONTROLLED[f"hint_{name}"], *size),
+            weight=weight,
+            stop=stop,
+            softness=case["softness"],
+        )
+        for name, weight, stop in zip(case["nets"], case["weights"], case["stops"], strict=True)
+    ]
+
+
+@pytest.mark.parametrize("case", load_cases("components/controlnet"), ids=case_id)
+def test_controlled_runs_end_with_the_recorded_latent(
+    case: dict[str, Any],
+    checkpoint: Checkpoint,
+    positive: TextConditioning,
+    negative: TextConditioning,
+    weights: Path,
+) -> None:
+    controls = recorded_controls(case, checkpoint, weights)
+    outputs: list[list[Tensor]] = []
+    for control in controls:
+        control.network.register_forward_hook(
+            lambda _module, _args, found: outputs.append([*found[0], found[1]])
+        )
+    guidance = GuidanceParams(scale=case["cfg"])
+    run = SamplingRun(
+        sampler=Sampler(case["sampler"]),
+        scheduler=Scheduler(case["scheduler"]),
+        steps=case["steps"],
+    )
+    denoiser = GuidedDenoiser(
+        checkpoint.unet,
+        positive,
+        negative,
+        guidance=guidance,
+        size=sizes(case["width"], case["height"], guidance),
+        noise_model=noise_model(run.scheduler),
+        guides=Guides(controls=controls),
+    )
+    turn = Turn(denoiser=denoiser, format=latent_format(run.scheduler), on_step=lambda *_: None)
+    blank = torch.zeros(1, 4, case["height"] // 8, case["width"] // 8)
+    noise = seeded_noise(run, case["seed"], tuple(blank.shape), blank.device)
+    latent = sample(run, turn, blank, noise)
+    assert_matches(latent, CONTROLLED[case["key"]], LATENT)
+    assert len(outputs) == case["calls"]
+    for index, residual in enumerate(soften_residuals(outputs[0], case["softness"])):
+        expected = CONTROLLED[f"{case['key']}_first_out{index}"]
+        assert_matches(residual[:, : expected.shape[1]], expected, NETWORK)
+
+
+class RecordingPrompts:
+    """Image prompts that remember what they were told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[tuple[PromptSide, ...], float]] = []
+
+    def begin_call(self, sides: tuple[PromptSide, ...], progress: float) -> None:
+        self.told.append((sides, progress))
+
+
+def recorded_image_prompts(case: dict[str, Any], weights: Path) -> ImagePrompts:
+    """The image prompts of a recorded run, loaded and read as a workflow does it."""
+    folder = weights / "controlnet"
+    encoder = load_image_encoder(weights / "clip_vision" / IMAGE_ENCODER.name, CPU_PLAN)
+    guides = []
+    for task in case["tasks"]:
+        file = folder / ADAPTER_FILES[task["adapter"]].name
+        adapter = load_ip_adapter(file, folder / IP_NEGATIVE.name, CPU_PLAN)
+        picture = adapter.read(encoder.encode(load_picture(task["image"])))
+        guides.append(ImageGuide(picture=picture, weight=task["weight"], stop=task["stop"]))
+    return ImagePrompts(guides)
+
+
+@pytest.mark.parametrize(
+    "case", [*PROMPTED_RUNS, {**PROMPTED_RUNS[0], "key": "run_none", "tasks": []}], ids=case_id
+)
+def test_runs_with_image_prompts_end_with_the_recorded_latent(
+    case: dict[str, Any],
+    checkpoint: Checkpoint,
+    positive: TextConditioning,
+    negative: TextConditioning,
+    weights: Path,
+) -> None:
+    prompts = recorded_image_prompts(case, weights)
+    guidance = GuidanceParams(scale=case["cfg"])
+    run = SamplingRun(
+        sampler=Sampler(case["sampler"]),
+        scheduler=Scheduler(case["scheduler"]),
+        steps=case["steps"],
+    )
+    denoiser = GuidedDenoiser(
+        checkpoint.unet,
+        positive,
+        negative,
+        guidance=guidance,
+        size=sizes(case["width"], case["height"], guidance),
+        noise_model=noise_model(run.scheduler),
+        guides=Guides(image_prompts=prompts),
+    )
+    turn = Turn(
+        denoiser=denoiser,
+        format=latent_format(run.scheduler),
+        on_step=lambda *_: None,
+        attached=lambda: prompts.attached(checkpoint.unet),
+    )
+    blank = torch.zeros(1, 4, case["height"] // 8, case["width"] // 8)
+    noise = seeded_noise(run, case["seed"], tuple(blank.shape), blank.device)
+
+    latent = sample(run, turn, blank, noise)
+
+    assert_matches(latent, PROMPTED[case["key"]], LATENT)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "scale", "told"),
+    [
+        ((77, 77), 4.0, [("negative", "positive")]),
+        ((4 * 77, 5 * 77), 4.0, [("positive",), ("negative",)]),
+        ((77, 77), 1.0, [("positive",)]),
+    ],
+    ids=["both", "one by one", "unguided"],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_image_prompts_are_told_the_rows_and_the_progress_of_each_call(
+    tokens: tuple[int, int], scale: float, told: list[tuple[str, ...]], dtype: torch.dtype
+) -> None:
+    prompts, unet = RecordingPrompts(), RecordingUNet(dtype)
+    sides = prompt(tokens[0], 1.0), prompt(tokens[1], -1.0)
+    denoiser = make_denoiser(unet, *sides, scale=scale, guides=Guides(image_prompts=prompts))
+
+    denoiser(waves(0.3), torch.tensor(2.0))
+
+    assert [rows for rows, _ in prompts.told] == told
+    expected = progress_at(unet.calls[0].timestep[0], dtype)
+    assert {progress for _, progress in prompts.told} == {expected}
 
 
 @torch.inference_mode()
@@ -243,3 +443,64 @@ def test_the_network_gets_contiguous_latents() -> None:
     x = waves(0.3).to(memory_format=torch.channels_last)
     make_denoiser(unet, prompt(77, 1.0), prompt(77, -1.0), scale=1.0)(x, torch.tensor(2.0))
     assert unet.calls[0].sample.is_contiguous()
+
+
+def test_controls_are_asked_what_the_network_is_asked_and_their_answers_summed() -> None:
+    unet, controls = RecordingUNet(), [constant_control(0.5), constant_control(0.25)]
+    sides = prompt(77, 1.0), prompt(77, -1.0)
+    make_denoiser(unet, *sides, guides=Guides(controls=controls))(waves(0.3), torch.tensor(14.6))
+    (call,) = unet.calls
+    skips = call.down_block_additional_residuals
+    assert [skip.unique().tolist() for skip in skips] == [[0.75], [7.5]]
+    assert call.mid_block_additional_residual.unique().tolist() == [75.0]
+    for control in controls:
+        (asked,) = control.network.calls
+        assert asked.sample is call.sample
+        assert asked.timestep is call.timestep
+        assert asked.encoder_hidden_states is call.encoder_hidden_states
+        assert asked.added_cond_kwargs is call.added_cond_kwargs
+
+
+@pytest.mark.parametrize(("sigma", "is_controlled"), [(14.6, True), (0.1, False)])
+def test_a_control_is_asked_no_more_after_its_stop(sigma: float, is_controlled: bool) -> None:
+    unet, control = RecordingUNet(), constant_control(1.0, stop=0.5)
+    sides = prompt(77, 1.0), prompt(77, -1.0)
+    denoiser = make_denoiser(unet, *sides, guides=Guides(controls=[control]))
+    denoiser(waves(0.3), torch.tensor(sigma))
+    assert hasattr(unet.calls[0], "mid_block_additional_residual") is is_controlled
+    assert bool(control.network.calls) is is_controlled
+
+
+def test_prompts_that_run_one_by_one_are_controlled_one_by_one() -> None:
+    unet, control = RecordingUNet(), constant_control(1.0)
+    sides = prompt(4 * 77, 1.0), prompt(5 * 77, -1.0)
+    make_denoiser(unet, *sides, guides=Guides(controls=[control]))(waves(0.3), torch.tensor(1.0))
+    assert [len(asked.sample) for asked in control.network.calls] == [1, 1]
+    assert all(len(call.mid_block_additional_residual) == 1 for call in unet.calls)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("change", [{"weight": 0.0}, {"stop": 0.0}], ids=["weight", "stop"])
+def test_a_control_that_counts_for_nothing_changes_no_bit(
+    change: dict[str, float],
+    checkpoint: Checkpoint,
+    positive: TextConditioning,
+    negative: TextConditioning,
+    weights: Path,
+) -> None:
+    case = load_cases("components/controlnet")[0]
+    (control,) = recorded_controls(case, checkpoint, weights)
+    guidance, x = GuidanceParams(scale=4.0), torch.tensor(RECORDED["unit0"])
+    estimates = [
+        GuidedDenoiser(
+            checkpoint.unet,
+            positive,
+            negative,
+            guidance=guidance,
+            size=sizes(128, 128, guidance),
+            noise_model=noise_model(Scheduler.KARRAS),
+            guides=Guides(controls=controls),
+        )(x * 14, torch.tensor(14.614643))
+        for controls in ([], [replace(control, **change)])
+    ]
+    assert torch.equal(*estimates)

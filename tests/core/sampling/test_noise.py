@@ -45,6 +45,7 @@ def test_reseeded_noise_is_that_of_the_next_seed_on_the_same_motion() -> None:
     noise.start()
     motion = noise.between(*levels)
     noise.reseed()
+    assert noise.seed == 6
     assert torch.equal(noise.start(), following.start())
     assert torch.equal(noise.step(), following.step())
     assert torch.equal(noise.between(*levels), motion)

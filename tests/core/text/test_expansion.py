@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import lzma
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,38 +21,17 @@ from fooocus_core.text.expansion import (
     load_expansion,
     word_bias,
 )
-from tests.golden import GOLDEN, load_cases
+from tests.golden import load_cases, load_json
 
 PLAN = plan_device(None, DeviceOptions())
-
-
-def read_merges() -> list[str]:
-    data = (GOLDEN / "gpt2" / "merges.txt.xz").read_bytes()
-    return lzma.decompress(data).decode("utf-8").splitlines()
-
-
-def make_vocabulary(merge_lines: list[str]) -> dict[str, int]:
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(code) for code in (*printable, *range(256, 512 - len(printable)))]
-    merged = [line.replace(" ", "") for line in merge_lines[1:]]
-    words = [*letters, *merged, "<|endoftext|>"]
-    return {word: index for index, word in enumerate(words)}
+# What else is recorded there needs the word list of the original, which is not ours to pass on.
+CHECKS = load_json("check-values-text-to-image")["prompt_expansion"]
+LENGTHS = ("cat,", "a beautiful cat sitting on the table,", "cat " * 80 + ",")
 
 
 @pytest.fixture(scope="module")
-def folder(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("expansion") / "fooocus_expansion"
-    shutil.copytree(weights / "prompt_expansion" / "fooocus_expansion", target)
-    lines = read_merges()
-    (target / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
-    vocabulary = json.dumps(make_vocabulary(lines))
-    (target / "vocab.json").write_text(vocabulary, encoding="utf-8")
-    return target
-
-
-@pytest.fixture(scope="module")
-def expansion(folder: Path) -> PromptExpansion:
-    loaded = load_expansion([folder], PLAN)
+def expansion(expansion_folder: Path) -> PromptExpansion:
+    loaded = load_expansion([expansion_folder], PLAN)
     assert loaded is not None
     return loaded
 
@@ -85,19 +63,29 @@ def test_a_prompt_that_fills_its_block_is_returned_without_the_comma(
 
 
 @pytest.mark.parametrize(
-    "case",
-    json.loads((GOLDEN / "check-values-text-to-image.json").read_text(encoding="utf-8"))[
-        "prompt_expansion"
-    ]["lengths"][:2],
-    ids=lambda c: c["prompt_plus_comma"],
+    ("text", "case"),
+    [*zip(LENGTHS, CHECKS["lengths"], strict=True)],
+    ids=["2", "8", "81"],
 )
 def test_tokens_are_filled_up_to_a_multiple_of_75(
-    expansion: PromptExpansion, case: dict[str, Any]
+    expansion: PromptExpansion, text: str, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = case["prompt_plus_comma"]
+    drawn = []
+    draw = torch.multinomial
+
+    def watched(probabilities: torch.Tensor, count: int, **kwargs: Any) -> torch.Tensor:
+        drawn.append(count)
+        return draw(probabilities, count, **kwargs)
+
+    monkeypatch.setattr(torch, "multinomial", watched)
     assert len(expansion.tokenizer(text).input_ids) == case["tokens"]
-    drawn = expansion.expand(text.removesuffix(","), 3).removeprefix(text).split()
-    assert len(drawn) <= case["new"]
+    expansion.expand(text.removesuffix(","), 3)
+    assert sum(drawn) == case["new"] == case["total"] - case["tokens"]
+
+
+def test_the_bias_and_the_word_that_may_come_again_are_the_recorded_ones() -> None:
+    recorded = CHECKS["vocabulary"]
+    assert (recorded["comma_id"], recorded["bias"]) == (COMMA_ID, FORBIDDEN)
 
 
 def test_a_prompt_beyond_the_models_positions_is_refused(expansion: PromptExpansion) -> None:
@@ -122,10 +110,10 @@ def test_no_word_is_drawn_twice_but_the_comma_may_be(expansion: PromptExpansion)
 
 
 def test_half_precision_stays_half_up_to_the_draw(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    expansion_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = replace(plan_device(None, DeviceOptions()), expansion=torch.float16)
-    half = load_expansion([folder], plan)
+    half = load_expansion([expansion_folder], plan)
     assert half is not None
     seen = []
     draw = torch.multinomial
@@ -145,10 +133,10 @@ def test_without_a_folder_there_is_no_expansion(weights: Path, tmp_path: Path) -
 
 
 def test_weights_that_do_not_fit_the_configuration_are_an_error(
-    folder: Path, tmp_path: Path
+    expansion_folder: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
-    shutil.copytree(folder, broken)
+    shutil.copytree(expansion_folder, broken)
     config = json.loads((broken / "config.json").read_text(encoding="utf-8"))
     (broken / "config.json").write_text(json.dumps({**config, "n_layer": 3}), encoding="utf-8")
     with pytest.raises(ModelFileError, match=r"pytorch_model\.bin"):

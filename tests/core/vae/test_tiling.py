@@ -12,6 +12,7 @@ from fooocus_core.vae.tiling import (
     decode_passes,
     encode_passes,
     feathering,
+    finished_rows,
     mean_of_passes,
     run_tiled,
 )
@@ -41,6 +42,22 @@ def test_one_pass_equals_the_recorded_one(index: int) -> None:
     tiles = Tiles(width=width, height=height, overlap=overlap)
     result = run_tiled(torch.from_numpy(RECORDED[f"up{index}_in"]), enlarge, tiles, scale=4)
     assert_matches(result, RECORDED[f"up{index}_out"], 1e-5)
+
+
+def test_rows_are_handed_out_once_no_further_tile_changes_them() -> None:
+    x = torch.from_numpy(RECORDED["up2_in"])
+    tiles = Tiles(width=16, height=16, overlap=4)
+    tops: list[int] = []
+
+    def note(tile: Tensor) -> Tensor:
+        tops.append(tile.shape[-2])
+        return enlarge(tile)
+
+    heights = [(rows.shape[-2], len(tops)) for rows in finished_rows(x, note, tiles, scale=4)]
+
+    assert x.shape[-2:] == (33, 17)
+    assert heights == [(48, 2), (48, 4), (36, 6)]
+    assert tops == [16, 16, 16, 16, 9, 9]
 
 
 @pytest.mark.parametrize("index", range(2))

@@ -1,0 +1,1 @@
+"""Networks that look at pictures or work on their pixels, one file each."""

@@ -1,0 +1,112 @@
+"""What features need, and where published files can be had."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+from fooocus_core.catalog import EXPANSION_WEIGHTS, ModelKind
+from fooocus_core.choices import InpaintEngine, MaskModel, SamModel
+from fooocus_core.config import CoreConfig, DownloadLists
+from fooocus_core.downloads import (
+    UPSCALER,
+    ModelFile,
+    find_address,
+    inpaint_files,
+    published_files,
+)
+from fooocus_core.performance import MODES
+from fooocus_core.presets import PRESETS_FOLDER, read_preset
+from fooocus_core.vae.interposer import INTERPOSER_FILE
+from fooocus_core.vae.preview import SD15_FILE, SDXL_FILE
+from fooocus_core.vision.upscaler import UPSCALER_FILE
+
+NOTHING = DownloadLists(checkpoints={}, loras={}, embeddings={}, vae={})
+LISTS = {
+    "checkpoint_downloads": ModelKind.CHECKPOINT,
+    "lora_downloads": ModelKind.LORA,
+    "embeddings_downloads": ModelKind.EMBEDDING,
+    "vae_downloads": ModelKind.VAE,
+}
+PRESETS = sorted(PRESETS_FOLDER.glob("*.json"))
+
+
+def test_every_address_is_an_https_address_of_a_file() -> None:
+    for entry in published_files().values():
+        parts = urlsplit(entry.address)
+        assert parts.scheme == "https", entry
+        assert parts.hostname, entry
+        assert parts.path.rpartition("/")[2], entry
+        assert not parts.query, entry
+
+
+def test_no_file_is_listed_twice_and_sizes_are_positive() -> None:
+    files = published_files()
+    assert len({entry.address for entry in files.values()}) == len(files)
+    assert all(entry.size is None or entry.size > 0 for entry in files.values())
+    assert not any(entry.size is None and entry.size_is_exact for entry in files.values())
+    assert all(entry.md5 is None or len(entry.md5) == 32 for entry in files.values())
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_the_models_of_presets_are_listed_at_the_same_address(path: object) -> None:
+    preset = read_preset(path).value  # type: ignore[arg-type]
+    for key, kind in LISTS.items():
+        for name, address in preset.get(key, {}).items():
+            assert find_address(ModelFile(kind=kind, name=name), NOTHING) == address
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (ModelKind.UPSCALER, UPSCALER_FILE),
+        (ModelKind.VAE_APPROX, INTERPOSER_FILE),
+        (ModelKind.VAE_APPROX, SDXL_FILE),
+        (ModelKind.VAE_APPROX, SD15_FILE),
+        (ModelKind.EXPANSION, EXPANSION_WEIGHTS),
+        *((ModelKind.LORA, mode.lora.name) for mode in MODES.values() if mode.lora),
+        *((ModelKind.INPAINT, f"{name}.onnx") for name in MaskModel if name != "sam"),
+    ],
+)
+def test_every_file_that_a_feature_reads_is_published(kind: ModelKind, name: str) -> None:
+    assert find_address(ModelFile(kind=kind, name=name), NOTHING) is not None
+
+
+@pytest.mark.parametrize("size", SamModel)
+def test_every_size_of_segment_anything_is_published(size: SamModel) -> None:
+    names = [file.name for file in published_files() if file.kind is ModelKind.SAM]
+    assert len([name for name in names if name.startswith(f"sam_{size}_")]) == 1
+
+
+def test_the_upscaler_is_the_file_that_is_read() -> None:
+    assert UPSCALER.name == UPSCALER_FILE
+    assert published_files()[UPSCALER].size == 33_636_613
+
+
+@pytest.mark.parametrize(
+    ("engine", "patch"),
+    [
+        (InpaintEngine.V1, "inpaint.fooocus.patch"),
+        (InpaintEngine.V2_5, "inpaint_v25.fooocus.patch"),
+        (InpaintEngine.V2_6, "inpaint_v26.fooocus.patch"),
+    ],
+)
+def test_an_inpaint_engine_is_a_head_and_a_patch(engine: InpaintEngine, patch: str) -> None:
+    files = inpaint_files(engine)
+    assert [file.name for file in files] == ["fooocus_inpaint_head.pth", patch]
+    assert all(find_address(file, NOTHING) is not None for file in files)
+
+
+def test_without_an_engine_no_file_is_needed() -> None:
+    assert inpaint_files(InpaintEngine.NONE) == ()
+
+
+def test_configured_addresses_win_and_unknown_files_have_none(core: CoreConfig) -> None:
+    file = ModelFile(kind=ModelKind.LORA, name="sdxl_lcm_lora.safetensors")
+    lists = replace(core.downloads, loras={file.name: "https://mirror.example/lcm"})
+    assert find_address(file, lists) == "https://mirror.example/lcm"
+    assert find_address(file, NOTHING) != find_address(file, lists)
+    assert find_address(replace(file, name="other.safetensors"), lists) is None
+    assert find_address(replace(file, kind=ModelKind.VAE), lists) is None
