@@ -6,7 +6,7 @@ training only adds what sharp edges need. A pair is a drawing and the same drawi
 pixels averaged. Every step is a function of the seed and its number, so a run that was stopped goes
 on from its last state file as if it had not been.
 
-    python -m tools.train_tiny_upscaler --folder DIR [--steps 2300] [--output FILE.bin]
+    python -m tools.train_tiny_upscaler --folder DIR [--steps 3000] [--output FILE.bin]
 """
 
 from __future__ import annotations
@@ -61,6 +61,19 @@ def reduce(pictures: Tensor) -> Tensor:
     return (functional.avg_pool2d(pictures, FACTOR) * 255).round() / 255
 
 
+def recolour(pictures: Tensor, rng: random.Random) -> Tensor:
+    """Exchange the colours of pictures and stretch their contrast: (B, 3, H, W), 0 to 1.
+
+    Drawings have no fully saturated colours, but pictures to enlarge may.
+    """
+    changed = []
+    for picture in pictures:
+        order = rng.sample(range(3), 3)
+        gain = torch.tensor([rng.uniform(0.8, 1.6) for _ in order]).view(3, 1, 1)
+        changed.append(((picture[order] - 0.5) * gain + 0.5).clamp(0, 1))
+    return torch.stack(changed)
+
+
 class Trainer:
     """The network and the optimiser of one training run."""
 
@@ -97,7 +110,7 @@ class Trainer:
         """Run one step on freshly drawn pictures; returns its loss."""
         rng = random.Random(f"{self.seed} {self.step}")
         generator = torch.Generator().manual_seed(rng.getrandbits(48))
-        wanted = (draw_crops(rng, BATCH, CROP) + 1) / 2
+        wanted = recolour((draw_crops(rng, BATCH, CROP) + 1) / 2, rng)
         small = reduce(wanted)
         strength = NOISE * torch.rand(len(small), 1, 1, 1, generator=generator).square()
         small += strength * torch.randn(small.shape, generator=generator)
@@ -169,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="for the state file")
     parser.add_argument("--output", type=Path, help="where the network is written")
-    parser.add_argument("--steps", type=int, default=2300)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
