@@ -7,6 +7,9 @@ ARGS ?=
 
 # Threads that wait asleep: on a busy machine spinning ones slow everything down tenfold.
 export OMP_WAIT_POLICY ?= PASSIVE
+# A process per core, each computing on one; slow tests and timings have the machine to themselves.
+IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not weights and not gpu' \
+	--numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
 .PHONY: help install run run-fake test test-all check format lint types coverage bench docker clean
@@ -46,7 +49,7 @@ types: $(VENV)/.dev ## check types
 	$(BIN)/mypy
 
 test: $(VENV)/.dev ## default test suite
-	$(BIN)/python -m pytest -m 'not slow and not weights and not gpu' $(ARGS)
+	$(IN_PARALLEL) $(ARGS)
 
 test-all: $(VENV)/.dev ## every test, also slow ones and those that need real weights or a GPU
 	$(BIN)/python -m pytest $(ARGS)
@@ -54,7 +57,7 @@ test-all: $(VENV)/.dev ## every test, also slow ones and those that need real we
 check: lint types test ## what CI runs, and what is run before every commit
 
 coverage: $(VENV)/.dev ## lines that no test reaches
-	$(BIN)/python -m pytest -m 'not slow and not weights and not gpu' \
+	$(IN_PARALLEL) \
 		--cov=fooocusapi --cov=fooocus_core --cov-report=term-missing:skip-covered $(ARGS)
 
 bench: $(VENV)/.dev ## timings, one JSON object per line

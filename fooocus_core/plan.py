@@ -12,12 +12,11 @@ from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.choices import UpscaleVaryMethod
 from fooocus_core.downloads import UPSCALER, ModelFile, inpaint_files
 from fooocus_core.images.arrays import size_of
-from fooocus_core.images.masks import has_hole, make_mask
+from fooocus_core.images.hole import Hole, find_hole
 from fooocus_core.images.sizes import WorkingSize, working_size
 from fooocus_core.params import (
     CanvasParams,
     GenerationParams,
-    InpaintParams,
     Lora,
     PromptParams,
     Size,
@@ -52,6 +51,7 @@ class Plan:
         files: Needed beside the models and LoRAs.
         size: Size of a blank start, in pixels; the latent grid floors it to a multiple of 8.
         working_size: What the picture to vary or enlarge is brought to; ``None`` = there is none.
+        hole: What is filled or extended; ``None`` = nothing.
         steps: Sampling steps per picture.
         switch_step: 0-based step after which a refiner takes over.
         needs_models: Whether anything is painted, or made ready for it; if not, there are no
@@ -69,6 +69,7 @@ class Plan:
     files: tuple[ModelFile, ...]
     size: Size
     working_size: WorkingSize | None
+    hole: Hole | None
     steps: int
     switch_step: int
     needs_models: bool
@@ -101,11 +102,12 @@ def make_plan(
         check: Called for each picture; what it raises ends the planning.
 
     Raises:
-        InvalidInputError: A style, wildcard or weight cannot be used, or a picture is too small or
-            too thin.
+        InvalidInputError: A style, wildcard or weight cannot be used, or a picture is too small,
+            too thin, or with its new sides too large.
     """
     params = apply_performance(_without_equal_refiner(asked))
-    params, left_out = _without_idle_parts(params)
+    hole = find_hole(params.inpaint) if params.inpaint else None
+    params, left_out = _without_idle_parts(params, hole)
     patch = _inpaint_patch(params)
     refines_itself = patch is not None and params.models.refiner is None
     params = _with_inpaint_settings(params, refines_itself=refines_itself)
@@ -118,6 +120,7 @@ def make_plan(
         files=_needed_files(params),
         size=_final_size(params.canvas),
         working_size=_working_size(params),
+        hole=hole,
         steps=params.sampling.steps or steps,
         # The steps of the mode, not an overridden number: Fooocus computes it before overriding.
         switch_step=params.sampling.switch_step or round(steps * params.models.refiner_switch),
@@ -143,21 +146,16 @@ def _without_equal_refiner(params: GenerationParams) -> GenerationParams:
     return replace(params, models=replace(params.models, refiner=None))
 
 
-def _without_idle_parts(params: GenerationParams) -> tuple[GenerationParams, tuple[str, ...]]:
+def _without_idle_parts(
+    params: GenerationParams, hole: Hole | None
+) -> tuple[GenerationParams, tuple[str, ...]]:
     """Leave out what asks for nothing; also says what that was, if it should have had an effect."""
     asked = params.upscale_vary
     if asked is not None and asked.method is UpscaleVaryMethod.DISABLED:
         params = replace(params, upscale_vary=None)
-    if params.inpaint is not None and not _changes_anything(params.inpaint):
+    if params.inpaint is not None and hole is None:
         return replace(params, inpaint=None), (_NO_HOLE,)
     return params, ()
-
-
-def _changes_anything(asked: InpaintParams) -> bool:
-    if asked.extend:
-        return True
-    mask = make_mask(asked.mask, size_of(asked.image), grow=asked.grow, invert=asked.invert)
-    return has_hole(mask)
 
 
 def _inpaint_patch(params: GenerationParams) -> ModelFile | None:

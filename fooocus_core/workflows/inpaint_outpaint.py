@@ -11,9 +11,8 @@ from torch import Tensor
 from fooocus_core.events import GeneratedImage
 from fooocus_core.images.arrays import Mask, size_of, to_rgb
 from fooocus_core.images.fill import fill_hole
-from fooocus_core.images.masks import make_mask
-from fooocus_core.images.outpaint import extend_sides
-from fooocus_core.images.region import Region, cut_out, find_region, paste_back
+from fooocus_core.images.hole import Hole
+from fooocus_core.images.region import cut_out, paste_back
 from fooocus_core.params import Image, InpaintParams
 from fooocus_core.plan import Plan
 from fooocus_core.sampling.inpaint_blend import KnownPart
@@ -32,44 +31,36 @@ _FILL_ABOVE = 0.99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Hole:
-    """The part of a picture that is worked on.
+class Crop:
+    """What is cut out around a hole, at its working size.
 
     Attributes:
-        image, mask: The whole picture with its new sides, uint8 (H, W, 3), and its mask, (H, W).
-        region: Where the part is.
-        crop, crop_mask: The part at its working size, uint8 (h, w, 3), and its mask, (h, w).
-        fill: The part with the hole filled in, as the sampling begins from it; like ``crop``.
+        hole: Where it belongs.
+        image, mask: uint8 (h, w, 3), and 255 in the hole, else 0, uint8 (h, w).
+        fill: ``image`` with the hole filled in, as the sampling begins from it.
     """
 
+    hole: Hole
     image: Image
     mask: Mask
-    region: Region
-    crop: Image
-    crop_mask: Mask
     fill: Image
 
     def paste(self, painted: Image) -> Image:
         """The whole picture with the painted part in it."""
-        return paste_back(self.image, self.mask, self.region, painted)
+        return paste_back(self.hole.image, self.hole.mask, self.hole.region, painted)
 
 
-def find_hole(asked: InpaintParams, enlarge: Callable[[Image], Image]) -> Hole:
-    """Cut out the part of a picture that is worked on.
+def crop_hole(hole: Hole, strength: float, enlarge: Callable[[Image], Image]) -> Crop:
+    """Cut out what is worked on, and fill the hole if nothing of what it shows will be kept.
 
     Args:
-        asked: Picture, mask, sides.
+        hole: Picture, mask, and the part that is worked on.
+        strength: Denoising strength, 0-1.
         enlarge: The upscaler; only called for small parts.
-
-    Raises:
-        InvalidInputError: The part is too thin, or the picture with its new sides too large.
     """
-    drawn = make_mask(asked.mask, size_of(asked.image), grow=asked.grow, invert=asked.invert)
-    image, mask = extend_sides(asked.image, drawn, asked.extend)
-    region = find_region(mask, asked.field)
-    crop, crop_mask = cut_out(image, mask, region, enlarge)
-    fill = fill_hole(crop, crop_mask) if asked.strength > _FILL_ABOVE else crop
-    return Hole(image=image, mask=mask, region=region, crop=crop, crop_mask=crop_mask, fill=fill)
+    image, mask = cut_out(hole.image, hole.mask, hole.region, enlarge)
+    fill = fill_hole(image, mask) if strength > _FILL_ABOVE else image
+    return Crop(hole=hole, image=image, mask=mask, fill=fill)
 
 
 def show_hole(plan: Plan, resources: Resources, reporter: Reporter) -> Start:
@@ -78,11 +69,11 @@ def show_hole(plan: Plan, resources: Resources, reporter: Reporter) -> Start:
     Raises:
         As :func:`paint_hole`.
     """
-    hole = find_hole(_asked(plan), _enlarger(resources, reporter))
-    images = (hole.fill, to_rgb(hole.crop_mask), hole.crop)
+    _, crop = _asked(plan, resources, reporter)
+    images = (crop.fill, to_rgb(crop.mask), crop.image)
     seed = plan.params.canvas.seed
     finished = tuple(GeneratedImage(image=image, seed=seed) for image in images)
-    return Start(size=size_of(hole.crop), recorded_size=size_of(hole.crop), finished=finished)
+    return Start(size=size_of(crop.image), recorded_size=size_of(crop.image), finished=finished)
 
 
 def paint_hole(
@@ -100,20 +91,18 @@ def paint_hole(
 
     Raises:
         RunCancelled: The run was asked to stop.
-        InvalidInputError: As for :func:`find_hole`.
         ModelNotFoundError: The upscaler or the inpaint head is needed and missing.
         ModelFileError: One of them cannot be used.
         DeviceMemoryError: The device ran out of memory.
     """
-    asked = _asked(plan)
-    hole = find_hole(asked, _enlarger(resources, reporter))
-    mask = latent_mask(hole.crop_mask)
+    asked, crop = _asked(plan, resources, reporter)
+    mask = latent_mask(crop.mask)
     route = encoder.route(asked.strength)
     reporter.advance("VAE Inpaint encoding ...")
     surroundings = encoder.encode(
-        hide_hole(to_pixels(hole.crop), hole.crop_mask), route.first, crop=False
+        hide_hole(to_pixels(crop.image), crop.mask), route.first, crop=False
     )
-    fills = _encode_fill(hole, route, encoder, reporter)
+    fills = _encode_fill(crop.fill, route, encoder, reporter)
     size = latent_size(mask)
     return Start(
         size=size,
@@ -123,27 +112,25 @@ def paint_hole(
         known={model: KnownPart(latent=fill, mask=mask) for model, fill in fills.items()},
         patches=_inpaint_patches(plan, mask, surroundings, resources),
         is_tiled=before.is_tiled,
-        finish=hole.paste,
+        finish=crop.paste,
     )
 
 
-def _asked(plan: Plan) -> InpaintParams:
-    assert plan.params.inpaint is not None
-    return plan.params.inpaint
-
-
-def _enlarger(resources: Resources, reporter: Reporter) -> Callable[[Image], Image]:
+def _asked(plan: Plan, resources: Resources, reporter: Reporter) -> tuple[InpaintParams, Crop]:
     def enlarge(image: Image) -> Image:
         return resources.auxiliary.upscaler().enlarge(image, reporter.check_cancelled)
 
-    return enlarge
+    asked = plan.params.inpaint
+    assert asked is not None
+    assert plan.hole is not None
+    return asked, crop_hole(plan.hole, asked.strength, enlarge)
 
 
 def _encode_fill(
-    hole: Hole, route: Route, encoder: PictureEncoder, reporter: Reporter
+    fill: Image, route: Route, encoder: PictureEncoder, reporter: Reporter
 ) -> Mapping[Model, Tensor]:
     """The latent of the filled part for each model that paints."""
-    encode = partial(encoder.encode, to_pixels(hole.fill))
+    encode = partial(encoder.encode, to_pixels(fill))
     fills = {}
     if route.last is not route.first and encoder.has_vae(route.last):
         reporter.say("VAE SD15 encoding ...")

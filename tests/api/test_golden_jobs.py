@@ -96,10 +96,11 @@ def test_a_form_asks_for_the_same_picture(client: TestClient) -> None:
     check_pictures(client, client.post(URL, files=as_form(request)), "t2i_plain")
 
 
-# They work on a million pixels each; of every workflow something is left, and of both versions.
+# They work on a million pixels each; what is left is what tests/core leaves out, and what is quick.
 SLOW = {
     ("v1", "vary_subtle"),
     ("v1", "upscale_15"),
+    ("v2", "vary_subtle"),
     ("v2", "upscale_15"),
     ("v2", "inpaint_v26"),
     ("v1", "outpaint_left_top"),

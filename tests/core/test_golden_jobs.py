@@ -38,8 +38,8 @@ def engine(
     return create_engine(config, DeviceOptions())
 
 
-# They encode and decode more than a million pixels; one job of each workflow is left.
-SLOW = ("upscale_15", "outpaint_left_top")
+# They work on about a million pixels each; tests/api makes others of the kind in the default run.
+SLOW = ("upscale_15", "inpaint_v26", "outpaint_left_top")
 JOBS = [
     pytest.param(job, marks=[pytest.mark.slow] if job in SLOW else [])
     for job in (*TEXT_TO_IMAGE_JOBS, *UPSCALE_VARY_JOBS, *INPAINT_JOBS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fooocus_core.config import DeviceOptions, load_config
 from fooocus_core.engine import create_engine
 from fooocus_core.errors import ModelNotFoundError
 from fooocus_core.events import CancelToken
+from fooocus_core.images.hole import find_hole
 from fooocus_core.images.masks import soft_mask
 from fooocus_core.params import (
     CanvasParams,
@@ -27,7 +29,7 @@ from fooocus_core.params import (
 )
 from fooocus_core.sampling.refiner import Model, Route
 from fooocus_core.unet.inpaint_head import HEAD_FILE
-from fooocus_core.workflows.inpaint_outpaint import find_hole, paint_hole
+from fooocus_core.workflows.inpaint_outpaint import Crop, crop_hole, paint_hole
 from fooocus_core.workflows.start import Start
 from tests.workflow_parts import Listener, NumberingEncoder, make_resources, plan_for
 
@@ -73,6 +75,13 @@ def begin(
 
 def refuse(image: Image) -> Image:
     raise AssertionError("the upscaler is not needed")
+
+
+def cropped(params: GenerationParams, enlarge: Callable[[Image], Image] = refuse) -> Crop:
+    assert params.inpaint is not None
+    hole = find_hole(params.inpaint)
+    assert hole is not None
+    return crop_hole(hole, params.inpaint.strength, enlarge)
 
 
 def test_the_surroundings_are_encoded_before_the_filled_part(weights: Path, tmp_path: Path) -> None:
@@ -159,41 +168,33 @@ def test_a_missing_head_is_an_error_that_names_file_and_folder(
 
 
 def test_only_pixels_under_the_softened_mask_are_changed() -> None:
-    inpaint = asked().inpaint
-    assert inpaint is not None
-    hole = find_hole(inpaint, refuse)
-    result = hole.paste(np.full((SIDE, SIDE, 3), 255, np.uint8))
-    softened = soft_mask(hole.mask)
-    assert np.array_equal(result[softened == 0], inpaint.image[softened == 0])
+    crop = cropped(asked())
+    result = crop.paste(np.full((SIDE, SIDE, 3), 255, np.uint8))
+    softened = soft_mask(crop.hole.mask)
+    assert np.array_equal(result[softened == 0], picture()[softened == 0])
     assert (result[softened == 255] == 255).all()
 
 
 def test_new_sides_leave_the_picture_between_them_as_it_is() -> None:
     sides = (Extension(side=Side.LEFT, pixels=64), Extension(side=Side.TOP))
-    inpaint = asked(mask=None, extend=sides).inpaint
-    assert inpaint is not None
-    hole = find_hole(inpaint, refuse)
-    result = hole.paste(np.zeros_like(hole.crop))
+    crop = cropped(asked(mask=None, extend=sides))
+    result = crop.paste(np.zeros_like(crop.image))
     top = int(0.3 * SIDE)
     assert result.shape == (SIDE + top, SIDE + 64, 3)
-    assert np.array_equal(result[top + 32 :, 64 + 32 :], inpaint.image[32:, 32:])
+    assert np.array_equal(result[top + 32 :, 64 + 32 :], picture()[32:, 32:])
 
 
 def test_at_low_strength_the_hole_is_not_filled() -> None:
-    inpaint = asked(strength=0.99).inpaint
-    assert inpaint is not None
-    hole = find_hole(inpaint, refuse)
-    assert hole.fill is hole.crop
+    crop = cropped(asked(strength=0.99))
+    assert crop.fill is crop.image
 
 
 def test_at_full_strength_the_fill_hides_what_was_in_the_hole() -> None:
     image = np.full((SIDE, SIDE, 3), 40, np.uint8)
     image[300:400, 300:400] = 255
-    inpaint = asked(strength=1.0, image=image).inpaint
-    assert inpaint is not None
-    hole = find_hole(inpaint, refuse)
-    assert hole.fill.max() < 255
-    assert np.array_equal(hole.fill[hole.crop_mask == 0], hole.crop[hole.crop_mask == 0])
+    crop = cropped(asked(strength=1.0, image=image))
+    assert crop.fill.max() < 255
+    assert np.array_equal(crop.fill[crop.mask == 0], crop.image[crop.mask == 0])
 
 
 def test_a_small_part_is_enlarged_first() -> None:
@@ -203,11 +204,9 @@ def test_a_small_part_is_enlarged_first() -> None:
         enlarged.append(image.shape)
         return np.repeat(np.repeat(image, 4, 0), 4, 1)
 
-    inpaint = asked(image=picture(320, 256), mask=hole_in(320, 256), field=0.0).inpaint
-    assert inpaint is not None
-    hole = find_hole(inpaint, enlarge)
-    assert enlarged == [(*hole.region.size[::-1], 3)]
-    assert hole.crop.shape[0] >= 896
+    crop = cropped(asked(image=picture(320, 256), mask=hole_in(320, 256), field=0.0), enlarge)
+    assert enlarged == [(*crop.hole.region.size[::-1], 3)]
+    assert crop.image.shape[0] >= 896
 
 
 def test_showing_the_mask_gives_three_pictures_and_loads_no_model(
