@@ -92,6 +92,10 @@ class PatchedUNet:
     def _exchange(self) -> None:
         for name, other in self._other.items():
             weight = self._unet.get_parameter(name)
-            # In main memory nothing is copied. Elsewhere there is never a second set.
-            self._other[name] = weight.data.cpu()
-            weight.data = other.to(weight.device)
+            own = weight.data
+            if own.device.type == "cpu":
+                weight.data, self._other[name] = other, own
+            else:
+                # In place, so that the device needs memory for one set only.
+                self._other[name] = own.cpu()
+                own.copy_(other)
