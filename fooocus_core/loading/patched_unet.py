@@ -63,8 +63,8 @@ class PatchedUNet:
     def attached(self) -> Iterator[None]:
         """Have the patch in the UNet for the time of a ``with`` block.
 
-        The two sets of weights change places, and change back: no bit is computed again. No weight
-        may be lent when the block begins or ends.
+        The two sets of weights change places, and change back: no bit is computed again. If they
+        cannot, none does. No weight may be lent when the block begins or ends.
         """
         self._exchange()
         try:
@@ -90,12 +90,22 @@ class PatchedUNet:
         self._warnings = (*match.warnings, *patched.warnings)
 
     def _exchange(self) -> None:
-        for name, other in self._other.items():
-            weight = self._unet.get_parameter(name)
-            own = weight.data
-            if own.device.type == "cpu":
-                weight.data, self._other[name] = other, own
-            else:
-                # In place, so that the device needs memory for one set only.
-                self._other[name] = own.cpu()
-                own.copy_(other)
+        exchanged: list[str] = []
+        try:
+            for name in self._other:
+                self._exchange_weight(name)
+                exchanged.append(name)
+        except BaseException:
+            for name in exchanged:
+                self._exchange_weight(name)
+            raise
+
+    def _exchange_weight(self, name: str) -> None:
+        weight, other = self._unet.get_parameter(name), self._other[name]
+        own = weight.data
+        if own.device.type == "cpu":
+            weight.data, self._other[name] = other, own
+        else:
+            # In place, so that the device needs memory for one set only.
+            self._other[name] = own.cpu()
+            own.copy_(other)

@@ -18,7 +18,7 @@ def soften(noise: Tensor, guide: Tensor, *, sharpness: float, progress: float) -
     Less noise in smooth places leaves more texture there, hence the name of the setting.
 
     Args:
-        noise: Positive prediction ``x - denoised``, (B, 4, h, w) float32, h and w over 6.
+        noise: Positive prediction ``x - denoised``, (B, 4, h, w) float32, any size.
         guide: The denoised latent it belongs to, same shape.
         sharpness: 0.0 returns ``noise``; 2.0 is usual, 30.0 much.
         progress: 0.0 at the first timestep, 1.0 at the last.
@@ -40,10 +40,11 @@ def bilateral(x: Tensor, guide: Tensor) -> Tensor:
 
     The guide is normalised per sample by its mean and unbiased standard deviation over all
     channels and places. The distance in the guide is ``(sum over channels of |difference|)^2``;
-    both weights are Gaussian with sigma 3; borders are reflected.
+    both weights are Gaussian with sigma 3; borders are reflected, those of latents too small to be
+    reflected by 6 places are repeated.
 
     Args:
-        x: (B, 4, h, w) float32, h and w over 6.
+        x: (B, 4, h, w) float32.
         guide: Same shape.
 
     Returns:
@@ -57,8 +58,9 @@ def bilateral(x: Tensor, guide: Tensor) -> Tensor:
     spread, mean = torch.std_mean(guide, dim=(1, 2, 3), keepdim=True)
     guide = (guide - mean) / (spread + 1e-5)
     padding = (_RADIUS,) * 4
-    x_padded = functional.pad(x, padding, mode="reflect")
-    guide_padded = functional.pad(guide, padding, mode="reflect")
+    mode = "reflect" if min(height, width) > _RADIUS else "replicate"
+    x_padded = functional.pad(x, padding, mode=mode)
+    guide_padded = functional.pad(guide, padding, mode=mode)
     total = torch.zeros_like(x)
     total_weight = torch.zeros_like(x[:, :1])
     # One row of the window at a time: few enough calls for a GPU, little enough memory for a CPU.

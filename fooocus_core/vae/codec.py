@@ -18,7 +18,7 @@ from torch import Tensor
 from fooocus_core.errors import NotFiniteError
 from fooocus_core.loading.leases import Lease
 from fooocus_core.loading.memory import free_cached_memory, memory_errors
-from fooocus_core.vae.tiling import decode_passes, encode_passes, mean_of_passes
+from fooocus_core.vae.tiling import TileFunction, decode_passes, encode_passes, mean_of_passes
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,19 @@ LATENT_SCALE = 0.13025  # SDXL
 SD15_LATENT_SCALE = 0.18215
 PIXELS_PER_LATENT = 8
 
+Check = Callable[[], None]
+
 _DECODE_PASSES = tuple(decode_passes(64, 16))
 _ENCODE_PASSES = tuple(encode_passes(512, 64))
 
 
 def decode(
-    vae: AutoencoderKL, latent: Tensor, *, warn: Callable[[str], None], tiled: bool = False
+    vae: AutoencoderKL,
+    latent: Tensor,
+    *,
+    warn: Callable[[str], None],
+    check: Check = lambda: None,
+    tiled: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode a raw latent to a picture.
 
@@ -42,6 +49,7 @@ def decode(
     Args:
         latent: (1, 4, h, w), already divided by the latent scale.
         warn: Told, in a sentence, if the picture had to be decoded in float32.
+        check: Called before the picture and before each tile; may raise in order to stop.
         tiled: Decode in tiles from the start.
 
     Returns:
@@ -58,11 +66,11 @@ def decode(
             "settings, such as weights in the prompt, FreeU, guidance scale or LoRA weights."
         )
     with torch.no_grad():
-        values = _decode_plus_one(vae, latent, tiled=tiled)
+        values = _decode_plus_one(vae, latent, check, tiled=tiled)
         if not torch.isfinite(values).all() and vae.dtype is not torch.float32:
             warn("The picture was too much for the VAE's precision; it was decoded in float32.")
             with _in_float32(vae):
-                values = _decode_plus_one(vae, latent, tiled=tiled)
+                values = _decode_plus_one(vae, latent, check, tiled=tiled)
     if not torch.isfinite(values).all():
         raise NotFiniteError("The VAE gave values that are not finite, so there is no picture.")
     return to_image((values / 2).clamp(0.0, 1.0))
@@ -73,14 +81,21 @@ def encode(
     pixels: Tensor,
     *,
     generator: torch.Generator,
+    warn: Callable[[str], None],
+    check: Check = lambda: None,
     crop: bool = True,
     tiled: bool = False,
 ) -> Tensor:
     """Encode a picture to a raw latent, drawn from the VAE's posterior.
 
+    Falls back to tiles if the device runs out of memory, and to float32, with the same noise, if
+    the values are too large for the VAE's dtype.
+
     Args:
         pixels: (1, 3, H, W) float32, 0-1, as :func:`to_pixels` makes it.
         generator: CPU generator of the posterior noise; one draw per latent, one per tile if tiled.
+        warn: Told, in a sentence, if the picture had to be encoded in float32.
+        check: Called before the picture and before each tile; may raise in order to stop.
         crop: Centre-crop sides that are no multiple of 8 first.
         tiled: Encode in tiles from the start, as upscaling does.
 
@@ -88,15 +103,28 @@ def encode(
         (1, 4, H // 8, W // 8) float32 on the CPU.
 
     Raises:
+        NotFiniteError: Even in float32 the latent has values that are not finite.
         DeviceMemoryError: Not even a tile fits into the device's memory.
     """
     # Group norm on the CPU is inexact on permuted memory, so the picture is made contiguous.
     pixels = (_cropped(pixels) if crop else pixels).contiguous()
+    before = generator.get_state()
+
+    def encode_tile(tile: Tensor) -> Tensor:
+        check()
+        return _encode(vae, tile, generator)
+
     with torch.no_grad():
-        latent = None if tiled else _none_if_too_big(lambda: _encode(vae, pixels, generator))
-        if latent is None:
-            with memory_errors("encoding the picture in tiles"):
-                latent = _encode_tiled(vae, pixels, generator)
+        latent = _encode_picture(pixels, encode_tile, tiled=tiled)
+        if not torch.isfinite(latent).all() and vae.dtype is not torch.float32:
+            warn(
+                "The given picture was too much for the VAE's precision; it was encoded in float32."
+            )
+            generator.set_state(before)
+            with _in_float32(vae):
+                latent = _encode_picture(pixels, encode_tile, tiled=tiled)
+    if not torch.isfinite(latent).all():
+        raise NotFiniteError("The VAE gave values that are not finite for the given picture.")
     return latent
 
 
@@ -122,18 +150,26 @@ def draw_posterior(mean: Tensor, log_variance: Tensor, generator: torch.Generato
     return mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
 
 
-def _decode_plus_one(vae: AutoencoderKL, latent: Tensor, *, tiled: bool) -> Tensor:
-    values = None if tiled else _none_if_too_big(lambda: _decode(vae, latent))
+def _decode_plus_one(vae: AutoencoderKL, latent: Tensor, check: Check, *, tiled: bool) -> Tensor:
+    def decode_tile(tile: Tensor) -> Tensor:
+        check()
+        return _decode(vae, tile)
+
+    values = None if tiled else _none_if_too_big(lambda: decode_tile(latent))
     if values is None:
         with memory_errors("decoding the picture in tiles"):
-            values = _decode_tiled(vae, latent)
+            values = mean_of_passes(latent, decode_tile, _DECODE_PASSES, scale=PIXELS_PER_LATENT)
     return values
 
 
-def _decode_tiled(vae: AutoencoderKL, latent: Tensor) -> Tensor:
-    return mean_of_passes(
-        latent, lambda tile: _decode(vae, tile), _DECODE_PASSES, scale=PIXELS_PER_LATENT
-    )
+def _encode_picture(pixels: Tensor, encode_tile: TileFunction, *, tiled: bool) -> Tensor:
+    latent = None if tiled else _none_if_too_big(lambda: encode_tile(pixels))
+    if latent is None:
+        with memory_errors("encoding the picture in tiles"):
+            latent = mean_of_passes(
+                pixels, encode_tile, _ENCODE_PASSES, scale=1 / PIXELS_PER_LATENT
+            )
+    return latent
 
 
 @contextmanager
@@ -159,15 +195,6 @@ def _encode(vae: AutoencoderKL, pixels: Tensor, generator: torch.Generator) -> T
     posterior = vae.encode(values).latent_dist
     latent = draw_posterior(posterior.mean, posterior.logvar, generator)
     return latent.float().cpu()
-
-
-def _encode_tiled(vae: AutoencoderKL, pixels: Tensor, generator: torch.Generator) -> Tensor:
-    return mean_of_passes(
-        pixels,
-        lambda tile: _encode(vae, tile, generator),
-        _ENCODE_PASSES,
-        scale=1 / PIXELS_PER_LATENT,
-    )
 
 
 def _cropped(pixels: Tensor) -> Tensor:

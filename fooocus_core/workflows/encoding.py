@@ -11,6 +11,7 @@ from fooocus_core.params import Size
 from fooocus_core.plan import Plan
 from fooocus_core.sampling.refiner import Model, Route, choose_route
 from fooocus_core.vae.codec import PIXELS_PER_LATENT, encode
+from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.resources import Resources
 
 _SEED_RANGE = 2**32
@@ -23,11 +24,14 @@ class PictureEncoder:
     seed of the last picture.
     """
 
-    def __init__(self, plan: Plan, models: Models, resources: Resources) -> None:
+    def __init__(
+        self, plan: Plan, models: Models, resources: Resources, reporter: Reporter
+    ) -> None:
         """Start the stream of noise; the plan has pictures."""
         self._plan = plan
         self._models = models
         self._resources = resources
+        self._reporter = reporter
         self._random = torch.Generator().manual_seed(plan.pictures[-1].seed % _SEED_RANGE)
 
     def route(self, denoise: float) -> Route:
@@ -52,6 +56,8 @@ class PictureEncoder:
             (1, 4, H // 8, W // 8) float32 on the CPU, the VAE's scale.
 
         Raises:
+            RunCancelled: The run was asked to stop.
+            NotFiniteError: The latent has values that are not finite.
             DeviceMemoryError: The device has not enough memory.
         """
         refiner = self._models.refiner
@@ -59,7 +65,15 @@ class PictureEncoder:
         if model is Model.REFINER and refiner is not None and refiner.vae is not None:
             vae = refiner.vae
         self._resources.models.bring_vae(vae)
-        return encode(vae, pixels, generator=self._random, crop=crop, tiled=tiled)
+        return encode(
+            vae,
+            pixels,
+            generator=self._random,
+            warn=self._reporter.warn,
+            check=self._reporter.check_cancelled,
+            crop=crop,
+            tiled=tiled,
+        )
 
 
 def plan_route(plan: Plan, models: Models, denoise: float) -> Route:

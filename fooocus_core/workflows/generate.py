@@ -85,7 +85,7 @@ def make_start(plan: Plan, models: Models, resources: Resources, reporter: Repor
     if not (params.upscale_vary or params.inpaint):
         return start
     reporter.advance("Image processing ...")
-    encoder = PictureEncoder(plan, models, resources)
+    encoder = PictureEncoder(plan, models, resources, reporter)
     if params.upscale_vary:
         start = vary_or_enlarge(plan, encoder, resources, reporter)
     if params.inpaint and not start.finished:

@@ -127,7 +127,13 @@ class Painter:
         noise = seeded_noise(run, prompt.composed.seed, tuple(latent.shape), device)
         painted = relay.sample(run, latent, noise)
         self.resources.models.bring_vae(last.vae)
-        return decode(last.vae, painted, warn=self.reporter.warn, tiled=start.is_tiled)
+        return decode(
+            last.vae,
+            painted,
+            warn=self.reporter.warn,
+            check=self.reporter.check_cancelled,
+            tiled=start.is_tiled,
+        )
 
     def _turn(self, model: Model, route: Route, start: Start, prompt: EncodedPrompt) -> Turn:
         artist, guidance = self.artists[model], self.plan.params.guidance

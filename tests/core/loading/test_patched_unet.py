@@ -170,3 +170,27 @@ def test_weights_that_are_lent_compute_with_the_patch_and_then_without(
     assert not torch.equal(with_patch, plain)
     for result, wanted in zip(results, [with_patch, plain] * 2, strict=True):
         assert torch.equal(result, wanted)
+
+
+def test_an_exchange_that_fails_halfway_changes_nothing(
+    base: Path, patch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet = load_checkpoint(base, CPU_PLAN).unet
+    before = state(unet)
+    patched = PatchedUNet(unet, CPU_PLAN)
+    patched.prepare(patch, loras=())
+    get, left = unet.get_parameter, iter(range(3))
+
+    def failing(name: str) -> torch.nn.Parameter:
+        if next(left, None) is None:
+            monkeypatch.undo()
+            raise MemoryError
+        return get(name)
+
+    monkeypatch.setattr(unet, "get_parameter", failing)
+    with pytest.raises(MemoryError), patched.attached():
+        pytest.fail("not attached")
+    assert differing(state(unet), before) == set()
+    with patched.attached():
+        assert differing(state(unet), before)
+    assert differing(state(unet), before) == set()

@@ -53,3 +53,12 @@ def test_full_weight_is_the_filter_alone() -> None:
     noise, guide = waves(0.37), waves(0.11)
     softened = soften(noise, guide, sharpness=1000.0, progress=1.0)
     torch.testing.assert_close(softened, bilateral(noise, guide))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (6, 20), (20, 3)], ids=str)
+def test_latents_smaller_than_the_window_are_averaged_too(size: tuple[int, int]) -> None:
+    x = torch.randn(1, 4, *size, generator=torch.Generator().manual_seed(1))
+    smoothed = bilateral(x, torch.zeros_like(x))
+    assert smoothed.shape == x.shape
+    assert smoothed.abs().max() <= x.abs().max() + 1e-6
+    assert smoothed.var(correction=0) < x.var(correction=0) or size == (1, 1)

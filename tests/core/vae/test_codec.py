@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_a_big_latent_decodes_whole_and_in_tiles(
 def test_an_encoded_picture_is_the_recorded_latent(
     vae: AutoencoderKL, generator: torch.Generator
 ) -> None:
-    latent = encode(vae, to_pixels(RECORDED["img"]), generator=generator)
+    latent = encode(vae, to_pixels(RECORDED["img"]), generator=generator, warn=pytest.fail)
     assert latent.dtype is torch.float32
     assert_matches(latent, RECORDED["enc"], NETWORK)
 
@@ -94,14 +95,14 @@ def test_a_big_picture_encodes_whole_and_in_tiles(
     name: str,
     tiled: bool,
 ) -> None:
-    latent = encode(vae, photo, generator=generator, tiled=tiled)
+    latent = encode(vae, photo, generator=generator, warn=pytest.fail, tiled=tiled)
     assert_matches(latent, RECORDED[name], NETWORK)
 
 
 def test_a_stand_alone_vae_gives_its_own_results(
     other_vae: AutoencoderKL, generator: torch.Generator
 ) -> None:
-    latent = encode(other_vae, to_pixels(RECORDED["img"]), generator=generator)
+    latent = encode(other_vae, to_pixels(RECORDED["img"]), generator=generator, warn=pytest.fail)
     picture = decode(other_vae, torch.from_numpy(RECORDED["lat"]), warn=pytest.fail)
     assert_matches(latent, RECORDED["enc_vae_b"], NETWORK)
     assert_same_picture(picture, RECORDED["dec_vae_b_u8"])
@@ -121,11 +122,11 @@ def test_odd_sides_are_cropped_in_the_middle(
 ) -> None:
     picture = np.zeros((70, 77, 3), np.uint8)
     picture[3:67, 2:74] = 255
-    whole = encode(vae, to_pixels(picture), generator=generator)
-    inner = encode(vae, to_pixels(picture[3:67, 2:74]), generator=generator)
+    whole = encode(vae, to_pixels(picture), generator=generator, warn=pytest.fail)
+    inner = encode(vae, to_pixels(picture[3:67, 2:74]), generator=generator, warn=pytest.fail)
     assert whole.shape == (1, 4, 8, 9)
     assert torch.allclose(whole, inner, atol=1e-4)
-    uncropped = encode(vae, to_pixels(picture), generator=generator, crop=False)
+    uncropped = encode(vae, to_pixels(picture), generator=generator, warn=pytest.fail, crop=False)
     assert uncropped.shape == whole.shape
     assert not torch.allclose(uncropped, inner, atol=1e-2)
 
@@ -208,3 +209,71 @@ def test_a_picture_that_float32_cannot_hold_either_is_an_error(vae: AutoencoderK
         broken.decoder.conv_out.bias.fill_(float("inf"))
     with pytest.raises(FooocusError, match="The VAE gave values that are not finite"):
         decode(broken, torch.zeros(1, 4, 8, 8), warn=pytest.fail)
+
+
+@pytest.fixture
+def narrow_encoder(vae: AutoencoderKL) -> AutoencoderKL:
+    """In bfloat16, and beyond its range at the end unless its weights are float32."""
+    narrow = copy.deepcopy(vae).to(torch.bfloat16)
+
+    def overflow(layer: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
+        is_narrow = layer.weight.dtype is torch.bfloat16
+        return output * float("inf") if is_narrow else output
+
+    narrow.quant_conv.register_forward_hook(overflow)
+    return narrow
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_picture_beyond_the_precision_is_encoded_in_float32_with_the_same_noise(
+    narrow_encoder: AutoencoderKL, tiled: bool
+) -> None:
+    warnings: list[str] = []
+    pixels = to_pixels(RECORDED["img"])
+    latent = encode(
+        narrow_encoder,
+        pixels,
+        generator=torch.Generator().manual_seed(3),
+        warn=warnings.append,
+        tiled=tiled,
+    )
+    wide = copy.deepcopy(narrow_encoder).to(torch.float32)
+    generator = torch.Generator().manual_seed(3)
+    expected = encode(wide, pixels, generator=generator, warn=pytest.fail, tiled=tiled)
+    assert torch.equal(latent, expected)
+    assert ["float32" in text for text in warnings] == [True]
+    assert narrow_encoder.dtype is torch.bfloat16
+
+
+def test_a_picture_that_float32_cannot_encode_either_is_an_error(
+    vae: AutoencoderKL, generator: torch.Generator
+) -> None:
+    broken = copy.deepcopy(vae)
+    with torch.no_grad():
+        broken.quant_conv.bias.fill_(float("nan"))
+    with pytest.raises(FooocusError, match="not finite for the given picture"):
+        encode(broken, to_pixels(RECORDED["img"]), generator=generator, warn=pytest.fail)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after(calls: int) -> Callable[[], None]:
+    """A check that raises when called once more than ``calls`` times."""
+    left = iter(range(calls))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Stopped
+
+    return check
+
+
+def test_a_stop_is_seen_between_tiles(vae: AutoencoderKL, generator: torch.Generator) -> None:
+    pixels, latent = torch.zeros(1, 3, 8, 8), torch.zeros(1, 4, 1, 1)
+    with pytest.raises(Stopped):
+        encode(vae, pixels, generator=generator, warn=pytest.fail, check=stop_after(2), tiled=True)
+    with pytest.raises(Stopped):
+        decode(vae, latent, warn=pytest.fail, check=stop_after(2), tiled=True)
+    decode(vae, latent, warn=pytest.fail, check=stop_after(3), tiled=True)
