@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
 
-from fooocusapi.schemas.parameters import AdvancedParams, GenerationRequest
+from fooocusapi.schemas.parameters import AdvancedParams, GenerationRequest, ImagePrompt
+from fooocusapi.schemas.pictures import Location
+from fooocusapi.schemas.requests import GuidedRequest
 from fooocusapi.tolerance import Tolerance
 
 _MAX_LOOKED_AT = 100
@@ -27,11 +29,14 @@ def check_field_names(request: GenerationRequest, tolerance: Tolerance) -> None:
     """
     _check(request, (), {*AdvancedParams.model_fields, *_ALIASES}, tolerance)
     _check(request.advanced_params, ("advanced_params",), _ALIASES, tolerance)
+    if isinstance(request, GuidedRequest):
+        for index, prompt in enumerate(request.image_prompts):
+            _check(prompt, ("image_prompts", index), (), tolerance)
 
 
 def _check(
-    part: GenerationRequest | AdvancedParams,
-    place: tuple[str, ...],
+    part: GenerationRequest | AdvancedParams | ImagePrompt,
+    place: Location,
     passed_over: Collection[str],
     tolerance: Tolerance,
 ) -> None:
