@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
 
+from fooocusapi.schemas.forms import SLOT_FIELDS
 from fooocusapi.schemas.parameters import AdvancedParams, GenerationRequest, ImagePrompt
 from fooocusapi.schemas.pictures import Location
 from fooocusapi.schemas.requests import GuidedRequest
@@ -27,7 +28,9 @@ def check_field_names(request: GenerationRequest, tolerance: Tolerance) -> None:
     Raises:
         InvalidFieldError: Strict, and there is one.
     """
-    _check(request, (), {*AdvancedParams.model_fields, *_ALIASES}, tolerance)
+    slots = SLOT_FIELDS if isinstance(request, GuidedRequest) else ()
+    passed_over = {*AdvancedParams.model_fields, *_ALIASES, *slots}
+    _check(request, (), passed_over, tolerance, elsewhere=slots)
     _check(request.advanced_params, ("advanced_params",), _ALIASES, tolerance)
     if isinstance(request, GuidedRequest):
         for index, prompt in enumerate(request.image_prompts):
@@ -39,9 +42,11 @@ def _check(
     place: Location,
     passed_over: Collection[str],
     tolerance: Tolerance,
+    *,
+    elsewhere: Collection[str] = (),
 ) -> None:
     unknown = (name for name in part.model_extra or {} if name not in passed_over)
-    for name, meant in _misspelt(unknown, type(part).model_fields):
+    for name, meant in _misspelt(unknown, {*type(part).model_fields, *elsewhere}):
         tolerance.tolerate(
             (*place, name),
             name,

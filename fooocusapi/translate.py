@@ -21,7 +21,6 @@ from fooocus_core.choices import (
     Scheduler,
 )
 from fooocus_core.config import CoreConfig, Defaults
-from fooocus_core.images.sizes import latent_grid_size
 from fooocus_core.params import (
     CanvasParams,
     FreeUParams,
@@ -288,7 +287,7 @@ class _Run:
 
 def _blank_size(canvas: CanvasParams) -> Size:
     width, height = canvas.forced_width, canvas.forced_height
-    return latent_grid_size(Size(width or canvas.size.width, height or canvas.size.height))
+    return Size(width or canvas.size.width, height or canvas.size.height)
 
 
 def _freeu(advanced: AdvancedParams) -> FreeUParams | None:

@@ -7,14 +7,19 @@ fails of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fooocus_core.choices import InpaintEngine, UpscaleVaryMethod
 from fooocus_core.config import Defaults
 from fooocus_core.downloads import UPSCALER, inpaint_files
 from fooocus_core.images.arrays import size_of
 from fooocus_core.images.hole import find_hole
-from fooocus_core.images.sizes import WorkingSize, check_pixel_count, working_size
+from fooocus_core.images.sizes import (
+    WorkingSize,
+    check_pixel_count,
+    latent_grid_size,
+    working_size,
+)
 from fooocus_core.params import Extension, ImagePrompt, InpaintParams, Size, UpscaleVaryParams
 from fooocusapi.inputs import Pictures
 from fooocusapi.needed_files import NeededFiles
@@ -25,7 +30,7 @@ from fooocusapi.schemas.requests import (
     UpscaleVaryRequest,
 )
 from fooocusapi.tolerance import Tolerance, naming
-from fooocusapi.translate_guides import GuideTranslation
+from fooocusapi.translate_guides import GuideTranslation, guide_fields
 
 _IMAGE, _MASK, _FACTOR = ("input_image",), ("input_mask",), ("upscale_value",)
 
@@ -53,7 +58,7 @@ class PictureTranslation:
         """What is done with the pictures.
 
         Args:
-            blank: Size of a picture that is made from nothing.
+            blank: Size asked for; a picture to work on brings its own.
 
         Raises:
             InvalidFieldError: A picture is too thin, or the result would be too large; or strict,
@@ -98,9 +103,9 @@ class PictureTranslation:
             result = working_size(size_of(params.image), method, params.factor)
         with naming(_FACTOR if is_custom else _IMAGE):
             check_pixel_count(result.size)
-        if method.enlarges:
+        if method.enlarges and (result.is_final or not self._shows_guides):
             self.needed.require([UPSCALER])
-        return params, result
+        return params, replace(result, size=latent_grid_size(result.size))
 
     def _inpaint(self, before: WorkingSize) -> tuple[InpaintParams | None, WorkingSize]:
         """The picture with something to fill or to extend, and the size it is painted at."""
@@ -134,9 +139,17 @@ class PictureTranslation:
                 "white, and no side to outpaint"
             )
             return None, before
-        self.needed.require([UPSCALER] if hole.region.is_small else [])
-        self.needed.require(() if params.show_mask else inpaint_files(engine))
-        return params, WorkingSize(size=hole.working_size, is_final=params.show_mask)
+        if params.show_mask or not self._shows_guides:
+            self.needed.require([UPSCALER] if hole.region.is_small else [])
+            self.needed.require(() if params.show_mask else inpaint_files(engine))
+        size = latent_grid_size(hole.working_size)
+        return params, WorkingSize(size=size, is_final=params.show_mask)
+
+    @property
+    def _shows_guides(self) -> bool:
+        """Whether the pictures that guide are shown, unless there is nothing that they guide."""
+        is_asked = self.request.advanced_params.debugging_cn_preprocessor
+        return is_asked and any(guide_fields(self.request, limit=1))
 
     def _tell_idle_fields(self, request: InpaintOutpaintRequest) -> None:
         given = {

@@ -28,6 +28,7 @@ _NAME_LISTS = frozenset({"style_selections", "outpaint_selections"})
 # A form has the fields of each image prompt with its number behind them.
 SLOTTED = "image_prompts"
 SLOTS = range(1, 5)
+SLOT_FIELDS = tuple(f"{name}{slot}" for slot in SLOTS for name in ImagePrompt.model_fields)
 _SLOT_FIELD = re.compile(rf"({'|'.join(ImagePrompt.model_fields)})([1-9][0-9]?)")
 
 
