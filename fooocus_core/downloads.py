@@ -35,7 +35,8 @@ IP_NEGATIVE = ModelFile(kind=ModelKind.CONTROLNET, name="fooocus_ip_negative.saf
 CANNY_CONTROL = ModelFile(kind=ModelKind.CONTROLNET, name="control-lora-canny-rank128.safetensors")
 CPDS_CONTROL = ModelFile(kind=ModelKind.CONTROLNET, name="fooocus_xl_cpds_128.safetensors")
 FACE_FINDER = ModelFile(kind=ModelKind.CONTROLNET, name="detection_Resnet50_Final.pth")
-# What reads the control pictures of a kind, and what the pictures that are attended to.
+# What reads control pictures, and what the pictures that are attended to; each in the order in
+# which the kinds are applied.
 CONTROL_FILES: Mapping[ControlKind, ModelFile] = MappingProxyType(
     {ControlKind.PYRA_CANNY: CANNY_CONTROL, ControlKind.CPDS: CPDS_CONTROL}
 )
