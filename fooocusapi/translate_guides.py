@@ -12,8 +12,8 @@ from fooocus_core.choices import ControlKind
 from fooocus_core.downloads import CONTROL_FILES, image_prompt_files
 from fooocus_core.images.arrays import size_of
 from fooocus_core.images.resize import check_croppable
-from fooocus_core.images.sizes import WorkingSize
-from fooocus_core.params import ControlParams, ImagePrompt
+from fooocus_core.images.sizes import WorkingSize, check_searchable
+from fooocus_core.params import ControlParams, ImagePrompt, Size
 from fooocusapi.inputs import Pictures, is_missing
 from fooocusapi.needed_files import NeededFiles
 from fooocusapi.schemas import parameters
@@ -102,15 +102,21 @@ class GuideTranslation:
         self, location: Location, prompt: parameters.ImagePrompt, guided: WorkingSize
     ) -> ImagePrompt:
         image, usual = self.pictures[location], _USUAL[prompt.cn_type]
-        if prompt.cn_type in CONTROL_FILES:
-            with naming(location):
-                check_croppable(size_of(image), guided.size)
+        with naming(location):
+            self._check_size(size_of(image), prompt.cn_type, guided)
         return ImagePrompt(
             image=image,
             kind=prompt.cn_type,
             stop=prompt.cn_stop or usual.stop,
             weight=prompt.cn_weight or usual.weight,
         )
+
+    def _check_size(self, size: Size, kind: ControlKind, guided: WorkingSize) -> None:
+        skips_preprocessing = self.request.advanced_params.skipping_cn_preprocessor
+        if kind in CONTROL_FILES:
+            check_croppable(size, guided.size)
+        elif kind is ControlKind.FACE_SWAP and not skips_preprocessing:
+            check_searchable(size)
 
 
 def _given(request: GenerationRequest) -> list[tuple[Location, parameters.ImagePrompt]]:

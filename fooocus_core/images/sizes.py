@@ -23,6 +23,8 @@ UPSCALER_SCALE = 4
 _GRID = 64
 _LATENT_GRID = 8
 _MAX_VARIED_SIDE = 2048
+# OpenCV numbers the pixels of a picture that it warps with 16 bits.
+_MAX_WARPED_SIDE = 32766
 # Larger pictures are not painted again after enlarging them.
 _MAX_PAINTED_SIDE = 2800
 _DEFAULT_FACTOR = 2.0
@@ -121,6 +123,19 @@ def check_paintable(size: Size) -> None:
         raise InvalidInputError(
             f"Brought to {size.width}x{size.height} pixels, the picture is too thin to be painted; "
             f"both sides need {_LATENT_GRID} pixels at least."
+        )
+
+
+def check_searchable(size: Size) -> None:
+    """Refuse pictures in which no face can be searched.
+
+    Raises:
+        InvalidInputError: A side is longer than 32766 pixels.
+    """
+    if max(size) > _MAX_WARPED_SIDE:
+        raise InvalidInputError(
+            f"No face can be searched in a picture of {size.width}x{size.height} pixels; a side "
+            f"may have {_MAX_WARPED_SIDE} at most."
         )
 
 
