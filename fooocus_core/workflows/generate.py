@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fooocus_core.choices import InpaintEngine
+from fooocus_core.downloads import CONTROL_FILES
 from fooocus_core.errors import NotFiniteError
 from fooocus_core.events import GeneratedImage
-from fooocus_core.loading.soundness import check_finite
+from fooocus_core.loading.soundness import check_control_net, check_finite
 from fooocus_core.loading.store import Models
 from fooocus_core.performance import MODES
 from fooocus_core.plan import Plan
 from fooocus_core.workflows.encoding import PictureEncoder
-from fooocus_core.workflows.image_prompt import make_guides, show_guides
+from fooocus_core.workflows.image_prompt import control_nets, make_guides, show_guides
 from fooocus_core.workflows.inpaint_outpaint import paint_hole, show_hole
 from fooocus_core.workflows.painter import make_painter
 from fooocus_core.workflows.progress import Reporter
@@ -55,7 +56,7 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
     painter = make_painter(plan, models, resources, reporter, progress, guides)
     for index, prompt in enumerate(prompts):
         progress.start_image(index)
-        with explained(plan, models):
+        with explained(plan, models, resources):
             image = start.finish(painter.paint(start, prompt))
         record = describe_picture(plan, start.recorded_size, prompt, resources)
         progress.finish_image()
@@ -108,7 +109,7 @@ def make_finished(plan: Plan, resources: Resources, reporter: Reporter) -> Start
 
 
 @contextmanager
-def explained(plan: Plan, models: Models) -> Iterator[None]:
+def explained(plan: Plan, models: Models, resources: Resources) -> Iterator[None]:
     """Say which file is to blame, if a picture has no values because of weights that have none."""
     try:
         yield
@@ -116,6 +117,8 @@ def explained(plan: Plan, models: Models) -> Iterator[None]:
         check_finite(models.base, vae=plan.params.models.vae)
         if models.refiner is not None:
             check_finite(models.refiner)
+        for kind, network in control_nets(plan, resources).items():
+            check_control_net(CONTROL_FILES[kind].name, network)
         raise
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from diffusers.models.controlnets.controlnet import ControlNetModel
 
 from fooocus_core.choices import ControlKind
 from fooocus_core.downloads import ADAPTER_FILES, CONTROL_FILES
@@ -59,6 +61,17 @@ def show_guides(plan: Plan, resources: Resources, reporter: Reporter) -> Start:
     return Start(size=plan.control_size, recorded_size=plan.control_size, finished=finished)
 
 
+def control_nets(plan: Plan, resources: Resources) -> Mapping[ControlKind, ControlNetModel]:
+    """Bring in what reads the control pictures of a plan; what reads other kinds is freed.
+
+    Raises:
+        ModelNotFoundError: A file is missing.
+        ModelFileError: A file cannot be used.
+        DeviceMemoryError: The device has not enough memory.
+    """
+    return resources.control_nets(dict.fromkeys(prompt.kind for prompt in _controlling(plan)))
+
+
 def control_picture(prompt: ImagePrompt, size: Size, control: ControlParams) -> Image:
     """What a control net is shown of a picture, uint8 (H, W, 3) of ``size``.
 
@@ -74,10 +87,9 @@ def control_picture(prompt: ImagePrompt, size: Size, control: ControlParams) -> 
 
 
 def _make_controls(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[Control]:
-    prompts = list(_controlling(plan))
-    networks = resources.control_nets(dict.fromkeys(prompt.kind for prompt in prompts))
+    networks = control_nets(plan, resources)
     width, height = (side // PIXELS_PER_LATENT for side in plan.control_size)
-    for prompt in prompts:
+    for prompt in _controlling(plan):
         picture = _control_picture(prompt, plan, resources, reporter)
         yield Control(
             network=networks[prompt.kind],
