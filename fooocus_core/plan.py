@@ -134,7 +134,7 @@ def make_plan(
     return Plan(
         params=params,
         files=_needed_files(params),
-        size=_final_size(params.canvas),
+        size=params.canvas.final_size,
         working_size=working,
         hole=hole,
         control_size=control_size,
@@ -196,7 +196,7 @@ def _control_size(params: GenerationParams, working: WorkingSize | None, hole: H
     Raises:
         InvalidInputError: A picture is too thin to become a control picture of that size.
     """
-    size = _final_size(params.canvas)
+    size = params.canvas.final_size
     if hole is not None:
         size = latent_grid_size(hole.working_size)
     elif working is not None:
@@ -293,9 +293,3 @@ def _mode_loras(mode: PerformanceMode) -> tuple[Lora, ...]:
 def _files_without(catalog: Catalog, loras: Sequence[Lora]) -> list[str]:
     taken = {lora.name for lora in loras}
     return [name for name in catalog.names(ModelKind.LORA) if name not in taken]
-
-
-def _final_size(canvas: CanvasParams) -> Size:
-    return Size(
-        canvas.forced_width or canvas.size.width, canvas.forced_height or canvas.size.height
-    )

@@ -127,7 +127,7 @@ class _Run:
         self._check_censor(advanced)
         self._check_webhook()
         canvas = self._canvas(advanced, single=single)
-        pictures = self._pictures().params(_blank_size(canvas))
+        pictures = self._pictures().params(canvas.final_size)
         params = GenerationParams(
             prompt=self._prompt(),
             models=self._models().params(),
@@ -283,11 +283,6 @@ class _Run:
                 instead="nobody is told",
                 allowed="http://... and https://... of at most 8000 characters, without a password",
             )
-
-
-def _blank_size(canvas: CanvasParams) -> Size:
-    width, height = canvas.forced_width, canvas.forced_height
-    return Size(width or canvas.size.width, height or canvas.size.height)
 
 
 def _freeu(advanced: AdvancedParams) -> FreeUParams | None:

@@ -656,6 +656,15 @@ def test_whether_a_picture_is_too_thin_depends_on_what_is_painted(
     assert "1088x960" in refusal(answer, *place)
 
 
+def test_pictures_too_long_to_find_a_face_in_are_refused_unless_none_is_searched(
+    client: TestClient, ask: Asker
+) -> None:
+    prompt = {"cn_img": as_base64(encode(plain(40_000, 3))), "cn_type": "FaceSwap"}
+    answer = client.post(V2, json={**SMALL, "image_prompts": [prompt]})
+    assert "32766" in refusal(answer, "image_prompts", 0, "cn_img")
+    assert ask(prompt, advanced_params={"skipping_cn_preprocessor": True})
+
+
 LYING = Image.Exif()
 LYING[0x0112] = 6
 MODES = {
