@@ -99,6 +99,12 @@ class CanvasParams:
         if min(self.size) <= 0 or self.count < 1 or self.seed < 0:
             raise ValueError("size, count and seed must not be negative")
 
+    @property
+    def final_size(self) -> Size:
+        """Size of a blank start with what is forced, in pixels."""
+        width, height = self.size
+        return Size(self.forced_width or width, self.forced_height or height)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:

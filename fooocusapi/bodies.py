@@ -6,7 +6,8 @@ One reader serves JSON and forms, so that each field is defined once.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -17,8 +18,16 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from fooocusapi.dependencies import ServicesDep, bare_media_type
-from fooocusapi.exceptions import BodyTooLargeError
-from fooocusapi.schemas.forms import IMAGE_FIELDS, MAX_IMAGE_TEXT, form_to_json
+from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError
+from fooocusapi.schemas.forms import (
+    MAX_IMAGE_TEXT,
+    SLOTS,
+    SLOTTED,
+    form_to_json,
+    location_in_form,
+    may_hold_picture,
+)
+from fooocusapi.schemas.parameters import ImagePrompt
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -43,9 +52,11 @@ def read_body(
 
     async def read(request: Request, services: ServicesDep) -> AsyncIterator[Model]:
         limited = _limit(request, services.settings.max_body_bytes)
-        chosen = form if form and _content_type(request) in _FORMS else model
+        is_form = _content_type(request) in _FORMS
         try:
-            yield _validate(chosen, await _read_object(limited))
+            # Around the answering, too: a picture that cannot be used is found out there.
+            with _naming_form_fields() if is_form else nullcontext():
+                yield _validate(form if is_form and form else model, await _read_object(limited))
         finally:
             await limited.close()
 
@@ -80,6 +91,20 @@ def _validate(model: type[Model], value: Any) -> Model:
         ) from error
 
 
+@contextmanager
+def _naming_form_fields() -> Iterator[None]:
+    """Let complaints name the fields that were sent, and not those that they were gathered into."""
+    try:
+        yield
+    except RequestValidationError as error:
+        raise RequestValidationError(
+            [{**e, "loc": ("body", *location_in_form(e["loc"][1:]))} for e in error.errors()]
+        ) from error
+    except InvalidFieldError as error:
+        location = location_in_form(error.location)
+        raise InvalidFieldError(location, str(error), error.value) from error
+
+
 def _content_type(request: Request) -> str:
     return bare_media_type(request.headers.get("content-type", ""))
 
@@ -109,7 +134,7 @@ async def _refuse_json_in_form(request: Request, content_type: str) -> None:
 def _check_texts(fields: Sequence[tuple[str, Any]]) -> None:
     """Refuse texts longer than one may be that is no picture."""
     for name, value in fields:
-        if isinstance(value, str) and len(value) > _MAX_TEXT and name not in IMAGE_FIELDS:
+        if isinstance(value, str) and len(value) > _MAX_TEXT and not may_hold_picture(name):
             raise BodyTooLargeError(f"a field holds more than {_MAX_TEXT} characters")
 
 
@@ -150,14 +175,26 @@ def describe_models(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
     """Schemas of request models and of their form encodings, for the components section."""
     _, table = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     schemas: dict[str, Any] = table["$defs"]
-    forms = {f"{model.__name__}Form": _form_schema(schemas[model.__name__]) for model in models}
+    slotted = schemas[ImagePrompt.__name__]["properties"]
+    forms = {
+        f"{model.__name__}Form": _form_schema(schemas[model.__name__], slotted) for model in models
+    }
     return {**schemas, **forms}
 
 
-def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same object as form fields: lists and objects become texts that hold JSON."""
-    fields = {name: _form_field(field) for name, field in schema["properties"].items()}
-    return {**schema, "properties": fields}
+def _form_schema(schema: dict[str, Any], slotted: dict[str, Any]) -> dict[str, Any]:
+    """The same object as form fields: lists and objects become texts that hold JSON.
+
+    Image prompts become numbered fields. The example is left out, as it is one of JSON.
+    """
+    properties = dict(schema["properties"])
+    if properties.pop(SLOTTED, None):
+        properties |= {f"{name}{slot}": field for slot in SLOTS for name, field in slotted.items()}
+    return {
+        **{name: value for name, value in schema.items() if name != "example"},
+        "properties": {name: _form_field(field) for name, field in properties.items()},
+        "required": [name for name in schema.get("required", ()) if name in properties],
+    }
 
 
 def _is_structured(field: dict[str, Any]) -> bool:

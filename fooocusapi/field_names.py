@@ -6,7 +6,10 @@ from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
 
-from fooocusapi.schemas.parameters import AdvancedParams, GenerationRequest
+from fooocusapi.schemas.forms import SLOT_FIELDS
+from fooocusapi.schemas.parameters import AdvancedParams, GenerationRequest, ImagePrompt
+from fooocusapi.schemas.pictures import Location
+from fooocusapi.schemas.requests import GuidedRequest
 from fooocusapi.tolerance import Tolerance
 
 _MAX_LOOKED_AT = 100
@@ -25,18 +28,25 @@ def check_field_names(request: GenerationRequest, tolerance: Tolerance) -> None:
     Raises:
         InvalidFieldError: Strict, and there is one.
     """
-    _check(request, (), {*AdvancedParams.model_fields, *_ALIASES}, tolerance)
+    slots = SLOT_FIELDS if isinstance(request, GuidedRequest) else ()
+    passed_over = {*AdvancedParams.model_fields, *_ALIASES, *slots}
+    _check(request, (), passed_over, tolerance, elsewhere=slots)
     _check(request.advanced_params, ("advanced_params",), _ALIASES, tolerance)
+    if isinstance(request, GuidedRequest):
+        for index, prompt in enumerate(request.image_prompts):
+            _check(prompt, ("image_prompts", index), (), tolerance)
 
 
 def _check(
-    part: GenerationRequest | AdvancedParams,
-    place: tuple[str, ...],
+    part: GenerationRequest | AdvancedParams | ImagePrompt,
+    place: Location,
     passed_over: Collection[str],
     tolerance: Tolerance,
+    *,
+    elsewhere: Collection[str] = (),
 ) -> None:
     unknown = (name for name in part.model_extra or {} if name not in passed_over)
-    for name, meant in _misspelt(unknown, type(part).model_fields):
+    for name, meant in _misspelt(unknown, {*type(part).model_fields, *elsewhere}):
         tolerance.tolerate(
             (*place, name),
             name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -30,6 +30,8 @@ from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError, StoredFi
 from fooocusapi.schemas.pictures import Location, PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS
 from fooocusapi.storage import Storage
+
+Pictures = Mapping[Location, Image]
 
 MAX_BYTES = 64 * 1024 * 1024
 

@@ -42,7 +42,7 @@ class Submitter:
             ServerStoppingError: The server is shutting down.
         """
         form = _answer_form(request, wants_png=wants_png)
-        pictures = await self.inputs.read_all(request.picture_fields())
+        pictures = await self.inputs.read_all(self.translator.picture_fields(request))
         # Looks names up on disk, and at every pixel of masks, so off the event loop.
         translation = await asyncio.to_thread(
             self.translator.translate, request, pictures, single=wants_png

@@ -5,11 +5,13 @@ Knows neither what is asked for nor what is used instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import TypeVar
 
+from fooocus_core.errors import InvalidInputError
 from fooocusapi.exceptions import InvalidFieldError
 
 _MAX_NAME_SHOWN = 100
@@ -83,6 +85,19 @@ class Tolerance:
                 close=close_to(asked, kind),
             )
             return default
+
+
+@contextmanager
+def naming(location: tuple[str | int, ...]) -> Iterator[None]:
+    """Say which field is to blame for what the core cannot use.
+
+    Raises:
+        InvalidFieldError: In place of the core's :class:`InvalidInputError`.
+    """
+    try:
+        yield
+    except InvalidInputError as error:
+        raise InvalidFieldError(location, str(error)) from error
 
 
 def close_to(name: str, known: Iterable[str]) -> list[str]:

@@ -1,14 +1,14 @@
 """Request -> what is asked of the pipeline, and warnings about what was tolerated.
 
-With its parts ``translate_models.py`` and ``translate_pictures.py``, and with
-``translate_back.py``, all that knows both vocabularies; nothing else tolerates anything.
+With its parts ``translate_models.py``, ``translate_pictures.py`` and ``translate_guides.py``, and
+with ``translate_back.py``, all that knows both vocabularies; nothing else tolerates anything.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -35,6 +35,7 @@ from fooocus_core.performance import MODES
 from fooocus_core.prompt.styles import StyleLibrary
 from fooocusapi.exceptions import ModelMissingError
 from fooocusapi.field_names import check_field_names
+from fooocusapi.inputs import Pictures
 from fooocusapi.needed_files import NeededFiles
 from fooocusapi.schemas.parameters import (
     MAX_SEED,
@@ -43,11 +44,13 @@ from fooocusapi.schemas.parameters import (
     parse_size,
     webhook_target,
 )
+from fooocusapi.schemas.pictures import PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme
 from fooocusapi.settings import Settings
 from fooocusapi.tolerance import Tolerance, shown
+from fooocusapi.translate_guides import control_params, guide_fields
 from fooocusapi.translate_models import ModelTranslation
-from fooocusapi.translate_pictures import Pictures, PictureTranslation
+from fooocusapi.translate_pictures import PictureTranslation
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +76,11 @@ class Translator:
     catalog: Catalog
     styles: StyleLibrary
 
+    def picture_fields(self, request: GenerationRequest) -> Iterator[PictureField]:
+        """Where the pictures stand that :meth:`translate` needs."""
+        yield from request.picture_fields()
+        yield from guide_fields(request, self.core.defaults.max_image_prompts)
+
     def translate(
         self, request: GenerationRequest, pictures: Pictures, *, single: bool
     ) -> Translation:
@@ -80,7 +88,7 @@ class Translator:
 
         Args:
             request: A validated request.
-            pictures: The pictures that came with it.
+            pictures: Those that stand at :meth:`picture_fields`.
             single: Make one picture whatever the request says.
 
         Raises:
@@ -118,16 +126,19 @@ class _Run:
         self._check_performance_lora()
         self._check_censor(advanced)
         self._check_webhook()
-        pictures = self._pictures()
+        canvas = self._canvas(advanced, single=single)
+        pictures = self._pictures().params(canvas.final_size)
         params = GenerationParams(
             prompt=self._prompt(),
             models=self._models().params(),
-            canvas=self._canvas(advanced, single=single),
+            canvas=canvas,
             sampling=self._sampling(advanced),
             guidance=self._guidance(advanced),
+            control=control_params(advanced),
             freeu=_freeu(advanced),
-            upscale_vary=pictures.upscale_vary(),
-            inpaint=pictures.inpaint(),
+            upscale_vary=pictures.upscale_vary,
+            inpaint=pictures.inpaint,
+            image_prompts=pictures.image_prompts,
             output=self._output(advanced),
         )
         warnings = self.tolerance.warnings

@@ -6,28 +6,42 @@ fails of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from fooocus_core.choices import InpaintEngine, UpscaleVaryMethod
 from fooocus_core.config import Defaults
 from fooocus_core.downloads import UPSCALER, inpaint_files
-from fooocus_core.errors import InvalidInputError
 from fooocus_core.images.arrays import size_of
 from fooocus_core.images.hole import find_hole
-from fooocus_core.images.sizes import check_pixel_count, working_size
-from fooocus_core.params import Extension, Image, InpaintParams, UpscaleVaryParams
-from fooocusapi.exceptions import InvalidFieldError
+from fooocus_core.images.sizes import (
+    WorkingSize,
+    check_pixel_count,
+    latent_grid_size,
+    working_size,
+)
+from fooocus_core.params import Extension, ImagePrompt, InpaintParams, Size, UpscaleVaryParams
+from fooocusapi.inputs import Pictures
 from fooocusapi.needed_files import NeededFiles
 from fooocusapi.schemas.parameters import GenerationRequest
-from fooocusapi.schemas.pictures import Location
-from fooocusapi.schemas.requests import InpaintOutpaintRequest, UpscaleVaryRequest
-from fooocusapi.tolerance import Tolerance
+from fooocusapi.schemas.requests import (
+    ImagePromptRequest,
+    InpaintOutpaintRequest,
+    UpscaleVaryRequest,
+)
+from fooocusapi.tolerance import Tolerance, naming
+from fooocusapi.translate_guides import GuideTranslation, guide_fields
 
 _IMAGE, _MASK, _FACTOR = ("input_image",), ("input_mask",), ("upscale_value",)
 
-Pictures = Mapping[Location, Image]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureParams:
+    """What is done with the pictures of one request; what is given together is mixed."""
+
+    upscale_vary: UpscaleVaryParams | None
+    inpaint: InpaintParams | None
+    image_prompts: tuple[ImagePrompt, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +54,40 @@ class PictureTranslation:
     needed: NeededFiles
     tolerance: Tolerance
 
-    def upscale_vary(self) -> UpscaleVaryParams | None:
-        """The picture to vary or to enlarge, if there is one.
+    def params(self, blank: Size) -> PictureParams:
+        """What is done with the pictures.
+
+        Args:
+            blank: Size asked for; a picture to work on brings its own.
 
         Raises:
-            InvalidFieldError: The picture is too thin, or the result would be too large.
-            ModelMissingError: The upscaler is needed and not there.
+            InvalidFieldError: A picture is too thin, or the result would be too large; or strict,
+                and something would have to be tolerated.
+            ModelMissingError: A file is needed and not there.
         """
+        if isinstance(self.request, ImagePromptRequest) and not self.pictures:
+            self.tolerance.warn("no picture is given: the prompt alone makes the picture")
+        upscale_vary, work = self._upscale_vary(WorkingSize(size=blank))
+        inpaint, work = self._inpaint(work)
+        guides = GuideTranslation(
+            request=self.request,
+            pictures=self.pictures,
+            limit=self.defaults.max_image_prompts,
+            needed=self.needed,
+            tolerance=self.tolerance,
+        )
+        return PictureParams(
+            upscale_vary=upscale_vary, inpaint=inpaint, image_prompts=guides.image_prompts(work)
+        )
+
+    def _upscale_vary(self, blank: WorkingSize) -> tuple[UpscaleVaryParams | None, WorkingSize]:
+        """The picture to vary or to enlarge, if there is one, and the size it is painted at."""
         request = self.request
         if not isinstance(request, UpscaleVaryRequest):
-            return None
+            return None, blank
         method, advanced = request.uov_method, request.advanced_params
         if method is UpscaleVaryMethod.DISABLED:
-            return None
+            return None, blank
         is_custom = method is UpscaleVaryMethod.UPSCALE_CUSTOM
         strength = advanced.overwrite_upscale_strength
         params = UpscaleVaryParams(
@@ -64,28 +99,25 @@ class PictureTranslation:
                 self.defaults.upscale_strength if strength is None else _positive(strength)
             ),
         )
-        with _naming(_IMAGE):
+        with naming(_IMAGE):
             result = working_size(size_of(params.image), method, params.factor)
-        with _naming(_FACTOR if is_custom else _IMAGE):
+        with naming(_FACTOR if is_custom else _IMAGE):
             check_pixel_count(result.size)
-        if method.enlarges:
+        if method.enlarges and (result.is_final or not self._shows_guides):
             self.needed.require([UPSCALER])
-        return params
+        return params, replace(result, size=latent_grid_size(result.size))
 
-    def inpaint(self) -> InpaintParams | None:
-        """The picture with something to fill or to extend, if there is one.
-
-        Raises:
-            InvalidFieldError: The picture cannot be worked on; or strict, and the engine is
-                unknown.
-            ModelMissingError: The upscaler, or a part of the engine, is needed and not there.
-        """
+    def _inpaint(self, before: WorkingSize) -> tuple[InpaintParams | None, WorkingSize]:
+        """The picture with something to fill or to extend, and the size it is painted at."""
         request, advanced = self.request, self.request.advanced_params
         engine = self.tolerance.choose(
             InpaintEngine, advanced.inpaint_engine, self.defaults.inpaint_engine, "inpaint_engine"
         )
         if not isinstance(request, InpaintOutpaintRequest):
-            return None
+            return None, before
+        if _IMAGE not in self.pictures:
+            self._tell_idle_fields(request)
+            return None, before
         params = InpaintParams(
             image=self.pictures[_IMAGE],
             mask=self.pictures.get(_MASK),
@@ -99,17 +131,35 @@ class PictureTranslation:
             field=advanced.inpaint_respective_field,
             show_mask=advanced.debugging_inpaint_preprocessor,
         )
-        with _naming(_IMAGE):
+        with naming(_IMAGE):
             hole = find_hole(params)
         if hole is None:
             self.tolerance.warn(
                 "input_image is not used: there is nothing to inpaint, as no part of input_mask is "
                 "white, and no side to outpaint"
             )
-            return None
-        self.needed.require([UPSCALER] if hole.region.is_small else [])
-        self.needed.require(() if params.show_mask else inpaint_files(engine))
-        return params
+            return None, before
+        if params.show_mask or not self._shows_guides:
+            self.needed.require([UPSCALER] if hole.region.is_small else [])
+            self.needed.require(() if params.show_mask else inpaint_files(engine))
+        size = latent_grid_size(hole.working_size)
+        return params, WorkingSize(size=size, is_final=params.show_mask)
+
+    @property
+    def _shows_guides(self) -> bool:
+        """Whether the pictures that guide are shown, unless there is nothing that they guide."""
+        is_asked = self.request.advanced_params.debugging_cn_preprocessor
+        return is_asked and any(guide_fields(self.request, limit=1))
+
+    def _tell_idle_fields(self, request: InpaintOutpaintRequest) -> None:
+        given = {
+            "input_mask": _MASK in self.pictures,
+            "outpaint_selections": request.outpaint_selections,
+            "inpaint_additional_prompt": request.inpaint_additional_prompt,
+        }
+        idle = ", ".join(name for name, value in given.items() if value)
+        if idle:
+            self.tolerance.warn(f"not used, as there is no input_image to inpaint: {idle}")
 
 
 def _extensions(request: InpaintOutpaintRequest) -> Iterator[Extension]:
@@ -120,12 +170,3 @@ def _extensions(request: InpaintOutpaintRequest) -> Iterator[Extension]:
 
 def _positive(strength: float) -> float | None:
     return strength if strength > 0 else None
-
-
-@contextmanager
-def _naming(location: Location) -> Iterator[None]:
-    """Say which field is to blame for what the core cannot use."""
-    try:
-        yield
-    except InvalidInputError as error:
-        raise InvalidFieldError(location, str(error)) from error

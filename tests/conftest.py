@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from fooocus_core.choices import InpaintEngine
+from fooocus_core.choices import ControlKind, InpaintEngine
 from fooocus_core.config import CoreConfig, load_config
-from fooocus_core.downloads import UPSCALER, inpaint_files
+from fooocus_core.downloads import UPSCALER, ModelFile, image_prompt_files, inpaint_files
+from fooocus_core.params import ControlParams
 from fooocusapi.app import create_app
 from fooocusapi.settings import Settings
 from tests.expansion_files import make_expansion_folder
@@ -59,7 +60,18 @@ def core(tmp_path: Path) -> CoreConfig:
 @pytest.fixture
 def picture_models(core: CoreConfig) -> None:
     """Files that pictures are enlarged and inpainted with, there but empty."""
-    for file in (UPSCALER, *inpaint_files(InpaintEngine.V2_6)):
+    _touch(core, (UPSCALER, *inpaint_files(InpaintEngine.V2_6)))
+
+
+@pytest.fixture
+def guide_models(core: CoreConfig) -> None:
+    """Files that pictures of every kind guide with, there but empty."""
+    for kind in ControlKind:
+        _touch(core, image_prompt_files(kind, ControlParams()))
+
+
+def _touch(core: CoreConfig, files: Iterable[ModelFile]) -> None:
+    for file in files:
         path: Path = getattr(core.folders, file.kind)[0] / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

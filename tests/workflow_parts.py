@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,17 +12,40 @@ from fooocus_core.catalog import Catalog
 from fooocus_core.config import load_config
 from fooocus_core.events import CancelToken, Event, Progress, Warned
 from fooocus_core.hashes import HashCache
+from fooocus_core.loading.memory import Streaming
 from fooocus_core.loading.store import ModelStore
-from fooocus_core.params import GenerationParams
+from fooocus_core.params import GenerationParams, Size
 from fooocus_core.plan import Library, Plan, make_plan
 from fooocus_core.prompt.styles import load_styles
 from fooocus_core.prompt.wildcards import Wildcards
+from fooocus_core.sampling.inpaint_blend import KnownPart
 from fooocus_core.sampling.refiner import Model, Route
 from fooocus_core.text.tokens import Tokenizer
+from fooocus_core.unet.inpaint_head import load_inpaint_head
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.resources import Resources
+from fooocus_core.workflows.start import Start
 from tests.networks import CPU_PLAN
+
+# Another device than "cpu" to the code, and the same memory to torch.
+ELSEWHERE = torch.device("cpu", 0)
+_MOVING = replace(
+    CPU_PLAN, device=ELSEWHERE, vae_device=ELSEWHERE, text_device=ELSEWHERE, stays=False
+)
+# Every memory mode in which weights move.
+MOVING_PLANS = {
+    "normal": _MOVING,
+    "low": replace(_MOVING, streaming=Streaming.BLOCKS, text_device=torch.device("cpu")),
+    "no": replace(_MOVING, streaming=Streaming.LAYERS, text_device=torch.device("cpu")),
+    "no, others stay": replace(_MOVING, stays=True, streaming=Streaming.LAYERS),
+}
+
+
+def carry_copy(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor as to another device."""
+    assert device == ELSEWHERE
+    return tensor.clone()
 
 
 def make_resources(models: Path, folder: Path, store: ModelStore | None = None) -> Resources:
@@ -50,6 +74,23 @@ def plan_for(params: GenerationParams, resources: Resources) -> Plan:
         max_loras=5,
     )
     return make_plan(params, library)
+
+
+def hole_start(resources: Resources) -> Start:
+    """The start of a hole in the middle of a picture of 128x128, without a VAE's part in it."""
+    random = torch.Generator().manual_seed(1)
+    latent = torch.randn(1, 4, 16, 16, generator=random)
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 4:12, 4:12] = 1.0
+    known = KnownPart(latent=latent, mask=mask)
+    head = load_inpaint_head(resources.config.folders.inpaint)
+    return Start(
+        size=Size(128, 128),
+        recorded_size=Size(128, 128),
+        latent=latent,
+        known={Model.BASE: known, Model.REFINER: known},
+        patches=(head.feature(mask, latent),),
+    )
 
 
 class Listener:

@@ -23,6 +23,8 @@ UPSCALER_SCALE = 4
 _GRID = 64
 _LATENT_GRID = 8
 _MAX_VARIED_SIDE = 2048
+# OpenCV numbers the pixels of a picture that it warps with 16 bits.
+_MAX_WARPED_SIDE = 32766
 # Larger pictures are not painted again after enlarging them.
 _MAX_PAINTED_SIDE = 2800
 _DEFAULT_FACTOR = 2.0
@@ -105,6 +107,12 @@ def size_for_area(size: Size, side: float) -> Size:
     return Size(width, height)
 
 
+def latent_grid_size(size: Size) -> Size:
+    """The size that a picture has after encoding: each side floored to a multiple of 8."""
+    width, height = (side // _LATENT_GRID * _LATENT_GRID for side in size)
+    return Size(width, height)
+
+
 def check_paintable(size: Size) -> None:
     """Refuse pictures that have no latent.
 
@@ -115,6 +123,19 @@ def check_paintable(size: Size) -> None:
         raise InvalidInputError(
             f"Brought to {size.width}x{size.height} pixels, the picture is too thin to be painted; "
             f"both sides need {_LATENT_GRID} pixels at least."
+        )
+
+
+def check_searchable(size: Size) -> None:
+    """Refuse pictures in which no face can be searched.
+
+    Raises:
+        InvalidInputError: A side is longer than 32766 pixels.
+    """
+    if max(size) > _MAX_WARPED_SIDE:
+        raise InvalidInputError(
+            f"No face can be searched in a picture of {size.width}x{size.height} pixels; a side "
+            f"may have {_MAX_WARPED_SIDE} at most."
         )
 
 

@@ -39,6 +39,20 @@ def check_finite(model: Checkpoint | Refiner, *, vae: str | None = None) -> None
         )
 
 
+def check_control_net(file: str, network: nn.Module) -> None:
+    """Look for weights of a control net that are infinite or not a number.
+
+    To be called once those of the model that it was made for were looked at.
+
+    Raises:
+        ModelFileError: There are some; names ``file``.
+    """
+    if not _is_finite(network):
+        raise ModelFileError(
+            f"{file} has weights that are not finite, so there is no picture; the file is damaged."
+        )
+
+
 def _is_finite(network: nn.Module) -> bool:
     return all(
         bool(torch.isfinite(weight).all())

@@ -14,7 +14,7 @@ import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 
-from fooocus_core.downloads import IMAGE_ENCODER
+from fooocus_core.downloads import IMAGE_ENCODER, IP_NEGATIVE
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.filling import fill_weights, naming_part
 from fooocus_core.loading.memory import DevicePlan, memory_errors
@@ -63,13 +63,10 @@ class IpAdapter:
                 f"{IMAGE_ENCODER.name} is {hidden.shape[-1]} wide."
             )
         with memory_errors("reading an image prompt"):
-            tokens = self.network.image_proj(hidden.to(features.weight))
-            if not torch.isfinite(tokens).all():
-                raise ModelFileError(
-                    f"{self._name} gave values that are not finite; the file is damaged."
-                )
-            positive = self._keys_values(tokens)
+            positive = self._keys_values(self.network.image_proj(hidden.to(features.weight)))
             sides = {PromptSide.POSITIVE: positive, PromptSide.NEGATIVE: self._negative}
+            _check_finite(self._name, positive)
+            _check_finite(IP_NEGATIVE.name, self._negative)
         return ReadPicture(adapter=self._name, sides=sides)
 
     @cached_property
@@ -128,6 +125,13 @@ def load_ip_adapter(path: Path, negative: Path, plan: DevicePlan) -> IpAdapter:
         }
         fill_weights(network, state, home)
     return IpAdapter(path.name, network, _read_negative(negative, network))
+
+
+def _check_finite(file: str, layers: Layers) -> None:
+    # In one piece, because each look at a device makes it wait.
+    values = torch.cat([part.flatten() for pair in layers for part in (pair.key, pair.value)])
+    if not torch.isfinite(values).all():
+        raise ModelFileError(f"{file} gave values that are not finite; the file is damaged.")
 
 
 def _read_tables(path: Path) -> dict[str, Tensors]:

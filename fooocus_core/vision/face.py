@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fooocus_core.downloads import FACE_FINDER
 from fooocus_core.errors import (
     DeviceMemoryError,
     InvalidInputError,
@@ -24,13 +25,14 @@ from fooocus_core.errors import (
     ModelNotFoundError,
 )
 from fooocus_core.images.arrays import size_of
+from fooocus_core.images.sizes import check_searchable
 from fooocus_core.loading.filling import fill_weights, naming_part
 from fooocus_core.loading.main_memory import available_bytes
 from fooocus_core.loading.weight_file import Tensors, read_weights
 from fooocus_core.params import Image, Size
 from fooocus_core.vision.retinaface import STRIDES, Check, Predictions, RetinaFace
 
-FACE_FINDER_FILE = "detection_Resnet50_Final.pth"
+FACE_FINDER_FILE = FACE_FINDER.name
 CROP_SIDE = 512
 
 # Where the landmarks of the face come to lie in the cropped picture.
@@ -50,8 +52,6 @@ _SIZE_VARIANCE = 0.2
 _MIN_SCORE = 0.97
 _MAX_OVERLAP = 0.4
 _BORDER_RGB = (132, 133, 135)
-# OpenCV numbers the pixels of a picture that it warps with 16 bits.
-_MAX_SIDE = 32766
 # Measured; the largest part are the features of the first stage.
 _BYTES_PER_PIXEL = 300
 
@@ -120,11 +120,7 @@ class FaceFinder:
             ModelFileError: The network gave values that are not finite.
         """
         size = size_of(image)
-        if max(size) > _MAX_SIDE:
-            raise InvalidInputError(
-                f"No face can be searched in a picture of {size.width}x{size.height} pixels; a "
-                f"side may have {_MAX_SIDE} at most."
-            )
+        check_searchable(size)
         self._check_memory(size)
         predictions = self._network(_to_input(image), check)
         _check_finite(predictions)

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fooocus_core.choices import InpaintEngine
+from fooocus_core.downloads import CONTROL_FILES
 from fooocus_core.errors import NotFiniteError
 from fooocus_core.events import GeneratedImage
-from fooocus_core.loading.soundness import check_finite
+from fooocus_core.loading.soundness import check_control_net, check_finite
 from fooocus_core.loading.store import Models
 from fooocus_core.performance import MODES
 from fooocus_core.plan import Plan
 from fooocus_core.workflows.encoding import PictureEncoder
+from fooocus_core.workflows.image_prompt import control_nets, make_guides, show_guides
 from fooocus_core.workflows.inpaint_outpaint import paint_hole, show_hole
 from fooocus_core.workflows.painter import make_painter
 from fooocus_core.workflows.progress import Reporter
@@ -48,12 +50,13 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
     if start.finished:
         yield from hand_over(start, reporter)
         return
+    guides = make_guides(plan, resources, reporter)
     reporter.say("Moving model to GPU ...")
     progress = reporter.sampling(plan.steps, len(prompts))
-    painter = make_painter(plan, models, resources, reporter, progress)
+    painter = make_painter(plan, models, resources, reporter, progress, guides)
     for index, prompt in enumerate(prompts):
         progress.start_image(index)
-        with explained(plan, models):
+        with explained(plan, models, resources):
             image = start.finish(painter.paint(start, prompt))
         record = describe_picture(plan, start.recorded_size, prompt, resources)
         progress.finish_image()
@@ -74,6 +77,8 @@ def announce(plan: Plan, reporter: Reporter) -> None:
         reporter.say("Downloading upscale models ...", percent=1)
         if params.inpaint.engine is not InpaintEngine.NONE:
             reporter.say("Downloading inpainter ...", percent=1)
+    if params.image_prompts:
+        reporter.say("Downloading control models ...", percent=1)
     reporter.say("Loading control models ...", percent=1)
     reporter.say("Initializing ...")
 
@@ -82,7 +87,7 @@ def make_start(plan: Plan, models: Models, resources: Resources, reporter: Repor
     """What the painting of all pictures begins from."""
     start = blank_start(plan.size)
     params = plan.params
-    if not (params.upscale_vary or params.inpaint):
+    if not (params.upscale_vary or params.inpaint or params.image_prompts):
         return start
     reporter.advance("Image processing ...")
     encoder = PictureEncoder(plan, models, resources, reporter)
@@ -94,15 +99,17 @@ def make_start(plan: Plan, models: Models, resources: Resources, reporter: Repor
 
 
 def make_finished(plan: Plan, resources: Resources, reporter: Reporter) -> Start:
-    """What is handed over without painting: an enlarged picture, or those of a hole."""
+    """What is handed over without painting: an enlarged picture, those of a hole, or the guides."""
     reporter.advance("Image processing ...")
     if plan.working_size and plan.working_size.is_final:
         return enlarge_only(plan, resources, reporter)
-    return show_hole(plan, resources, reporter)
+    if plan.params.inpaint and plan.params.inpaint.show_mask:
+        return show_hole(plan, resources, reporter)
+    return show_guides(plan, resources, reporter)
 
 
 @contextmanager
-def explained(plan: Plan, models: Models) -> Iterator[None]:
+def explained(plan: Plan, models: Models, resources: Resources) -> Iterator[None]:
     """Say which file is to blame, if a picture has no values because of weights that have none."""
     try:
         yield
@@ -110,6 +117,8 @@ def explained(plan: Plan, models: Models) -> Iterator[None]:
         check_finite(models.base, vae=plan.params.models.vae)
         if models.refiner is not None:
             check_finite(models.refiner)
+        for kind, network in control_nets(plan, resources).items():
+            check_control_net(CONTROL_FILES[kind].name, network)
         raise
 
 

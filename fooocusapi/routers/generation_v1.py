@@ -9,8 +9,12 @@ from fastapi import APIRouter, Depends, Response
 from fooocusapi.bodies import describe_body, read_body
 from fooocusapi.dependencies import ServicesDep, WantsPng
 from fooocusapi.routers.answers import GENERATION_ANSWERS
+from fooocusapi.routers.generation_v2 import ImagePromptV2
 from fooocusapi.schemas.parameters import MethodName
 from fooocusapi.schemas.requests import (
+    GuidedInpaintOutpaintRequest,
+    GuidedUpscaleVaryRequest,
+    ImagePromptRequest,
     InpaintOutpaintRequest,
     TextToImageRequest,
     UpscaleVaryRequest,
@@ -26,7 +30,7 @@ class UpscaleVaryV1(UpscaleVaryRequest):
     uov_method: MethodName
 
 
-REQUESTS = (TextToImageRequest, UpscaleVaryV1)
+REQUESTS = (TextToImageRequest, UpscaleVaryV1, InpaintOutpaintRequest, ImagePromptRequest)
 
 
 @router.post(
@@ -50,10 +54,12 @@ async def text_to_image(
     operation_id="image_upscale_vary_v1",
     responses=GENERATION_ANSWERS,
     response_model=None,
-    openapi_extra=describe_body(UpscaleVaryRequest, form=UpscaleVaryV1),
+    openapi_extra=describe_body(GuidedUpscaleVaryRequest, form=UpscaleVaryV1),
 )
 async def image_upscale_vary(
-    body: Annotated[UpscaleVaryRequest, Depends(read_body(UpscaleVaryRequest, form=UpscaleVaryV1))],
+    body: Annotated[
+        UpscaleVaryRequest, Depends(read_body(GuidedUpscaleVaryRequest, form=UpscaleVaryV1))
+    ],
     png: WantsPng,
     services: ServicesDep,
 ) -> Response:
@@ -67,12 +73,31 @@ async def image_upscale_vary(
     operation_id="image_inpaint_outpaint_v1",
     responses=GENERATION_ANSWERS,
     response_model=None,
-    openapi_extra=describe_body(InpaintOutpaintRequest),
+    openapi_extra=describe_body(GuidedInpaintOutpaintRequest, form=InpaintOutpaintRequest),
 )
 async def image_inpaint_outpaint(
-    body: Annotated[InpaintOutpaintRequest, Depends(read_body(InpaintOutpaintRequest))],
+    body: Annotated[
+        InpaintOutpaintRequest,
+        Depends(read_body(GuidedInpaintOutpaintRequest, form=InpaintOutpaintRequest)),
+    ],
     png: WantsPng,
     services: ServicesDep,
 ) -> Response:
     """Paint a part of a picture again, or extend its sides."""
     return await services.submitter.submit(body, JobKind.INPAINT_OUTPAINT, wants_png=png)
+
+
+@router.post(
+    "/image-prompt",
+    operation_id="image_prompt_v1",
+    responses=GENERATION_ANSWERS,
+    response_model=None,
+    openapi_extra=describe_body(ImagePromptV2, form=ImagePromptRequest),
+)
+async def image_prompt(
+    body: Annotated[ImagePromptRequest, Depends(read_body(ImagePromptV2, form=ImagePromptRequest))],
+    png: WantsPng,
+    services: ServicesDep,
+) -> Response:
+    """Let pictures guide a new one, or what a picture is inpainted or extended with."""
+    return await services.submitter.submit(body, JobKind.IMAGE_PROMPT, wants_png=png)

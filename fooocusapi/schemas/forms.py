@@ -1,15 +1,18 @@
-"""Form fields -> the JSON shape that the request models validate.
+"""Form fields -> the JSON shape that the request models validate, and back to their names.
 
-A pure function; uploads stay in the result as they are. Knows no ranges and no defaults.
+Pure functions; uploads stay in the result as they are. Knows no ranges and no defaults.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fooocusapi.exceptions import InvalidFieldError
+from fooocusapi.schemas.parameters import ImagePrompt
+from fooocusapi.schemas.pictures import Location
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS
 
 # Fields for which the empty text is itself the value.
@@ -18,9 +21,15 @@ _EMPTY_IS_VALUE = frozenset(
 )
 _JSON_FIELDS = frozenset({"loras", "advanced_params"})
 # Fields that may hold a picture as text; each may be as long as 64 MiB are in base64.
-IMAGE_FIELDS = frozenset({"image", "input_image", "input_mask"})
+_IMAGE_FIELDS = frozenset({"image", "input_image", "input_mask"})
+_IMAGE_SLOT = "cn_img"
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
 _NAME_LISTS = frozenset({"style_selections", "outpaint_selections"})
+# A form has the fields of each image prompt with its number behind them.
+SLOTTED = "image_prompts"
+SLOTS = range(1, 5)
+SLOT_FIELDS = tuple(f"{name}{slot}" for slot in SLOTS for name in ImagePrompt.model_fields)
+_SLOT_FIELD = re.compile(rf"({'|'.join(ImagePrompt.model_fields)})([1-9][0-9]?)")
 
 
 def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -31,13 +40,17 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
             fields the last one that is not empty counts, save for lists of names, which join.
 
     Returns:
-        The object; fields that are empty and do not mean the empty text are absent.
+        The object; fields that are empty and do not mean the empty text are absent. Image prompts
+        stand at the places of their numbers, those between them without a picture.
 
     Raises:
         InvalidFieldError: A field that holds JSON text cannot be parsed.
     """
     result: dict[str, Any] = {}
     for name, value in fields:
+        # Old examples send the list, mangled by its encoding, beside the numbered fields.
+        if name == SLOTTED or _SLOT_FIELD.fullmatch(name):
+            continue
         if name in _NAME_LISTS:
             result.setdefault(name, []).extend(_names(value))
         elif name in _JSON_FIELDS:
@@ -45,7 +58,31 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
                 result[name] = _json_value(name, value)
         elif value != "" or (name in _EMPTY_IS_VALUE and name not in result):
             result[name] = value
-    return result
+    prompts = _gather_slots(fields)
+    return {**result, SLOTTED: prompts} if prompts else result
+
+
+def may_hold_picture(name: str) -> bool:
+    """Whether the text of a form field may be as long as a picture is."""
+    slot = _SLOT_FIELD.fullmatch(name)
+    return name in _IMAGE_FIELDS or (slot is not None and slot[1] == _IMAGE_SLOT)
+
+
+def location_in_form(location: Location) -> Location:
+    """Where a value stands in a form, by its place in the JSON shape."""
+    if location[:1] == (SLOTTED,) and len(location) > 2:
+        _, index, name, *rest = location
+        return (f"{name}{int(index) + 1}", *rest)
+    return location
+
+
+def _gather_slots(fields: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
+    slots: dict[int, dict[str, Any]] = {}
+    for name, value in fields:
+        slot = _SLOT_FIELD.fullmatch(name)
+        if slot is not None and value != "":
+            slots.setdefault(int(slot[2]), {})[slot[1]] = value
+    return [slots.get(number, {}) for number in range(1, max(slots, default=0) + 1)]
 
 
 def _names(value: Any) -> list[Any]:

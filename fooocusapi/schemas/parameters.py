@@ -21,8 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from fooocus_core.choices import Performance, Side, UpscaleVaryMethod
-from fooocusapi.schemas.pictures import PictureField
+from fooocus_core.choices import ControlKind, Performance, Side, UpscaleVaryMethod
+from fooocusapi.schemas.pictures import ImageValue, PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme, SaveExtension
 
 MAX_SEED = 2**63 - 1
@@ -31,6 +31,7 @@ MAX_PROMPT_CHARACTERS = 100_000
 MAX_STYLES = 300
 MAX_DISTANCE = 4096
 _MAX_SIDES = 100
+_MAX_IMAGE_PROMPTS = 100
 _MAX_ADDRESS_CHARACTERS = 8000
 _MAX_PORT = 65_535
 _MAX_SEED_DIGITS = len(str(MAX_SEED))
@@ -38,6 +39,7 @@ _NUMBER = re.compile(r"[+-]?0*(?P<digits>[0-9]+)(?P<rest>(?:\.[0-9]*)?(?:[eE][+-
 _SIZE = re.compile(r"^\s*([0-9]{1,9})\s*[*xX×]\s*([0-9]{1,9})(?![0-9])")
 _UNSAFE_NAME = re.compile(r"[\x00-\x1f\x7f]|^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)")
 _MAX_NAME_BYTES = 400
+_MIXED = "Needs not be said: what is given together is mixed."
 
 
 def _refuse_boolean(value: object) -> object:
@@ -75,6 +77,10 @@ def _is_beyond_seeds(text: str) -> bool:
 
 def _bound_seed(value: int) -> int:
     return value if 0 <= value <= MAX_SEED else -1
+
+
+def _nothing_if_empty(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 def _lower(value: object) -> object:
@@ -159,6 +165,7 @@ def _check_forced_side(value: int) -> int:
 
 Integer = Annotated[int, BeforeValidator(_refuse_boolean)]
 Number = Annotated[float, BeforeValidator(_refuse_boolean)]
+OptionalNumber = Annotated[Number | None, BeforeValidator(_nothing_if_empty)]
 Text = Annotated[str, AfterValidator(_refuse_surrogates)]
 PromptText = Annotated[
     str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(_refuse_surrogates)
@@ -175,6 +182,7 @@ Strength = Annotated[Number, Field(ge=-1.0, le=1.0)]
 CannyThreshold = Annotated[Integer, Field(ge=1, le=255)]
 MaskGrowth = Annotated[Integer, Field(ge=-64, le=64)]
 MethodName = Annotated[UpscaleVaryMethod, _in_any_case(UpscaleVaryMethod)]
+KindName = Annotated[ControlKind, _in_any_case(ControlKind)]
 SideNames = Annotated[
     list[Annotated[Side, _in_any_case(Side)]],
     Field(max_length=_MAX_SIDES),
@@ -211,6 +219,37 @@ class Lora(RequestModel):
     weight: Number = Field(default=0.5, ge=-2.0, le=2.0)
 
 
+class ImagePrompt(RequestModel):
+    """A picture that guides; an entry without one is passed over."""
+
+    # Unknown keys are kept, not used: ``field_names.py`` tells of those that look misspelt.
+    model_config = ConfigDict(extra="allow")
+
+    cn_img: ImageValue = None
+    cn_stop: OptionalNumber = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description=(
+            "Share of the steps during which it guides. Nothing or 0: the usual one of its kind, "
+            "0.5, or 0.9 for `FaceSwap`."
+        ),
+    )
+    cn_weight: OptionalNumber = Field(
+        default=None,
+        ge=0.0,
+        le=2.0,
+        description=(
+            "How strongly it guides. Nothing or 0: the usual one of its kind, 0.6 for "
+            "`ImagePrompt`, 0.75 for `FaceSwap`, 1.0 for `PyraCanny` and `CPDS`."
+        ),
+    )
+    cn_type: KindName = ControlKind.IMAGE_PROMPT
+
+
+ImagePrompts = Annotated[list[ImagePrompt], Field(max_length=_MAX_IMAGE_PROMPTS)]
+
+
 class AdvancedParams(RequestModel):
     """Options that are seldom changed."""
 
@@ -235,8 +274,8 @@ class AdvancedParams(RequestModel):
     overwrite_height: ForcedSide = -1
     overwrite_vary_strength: Strength = -1.0
     overwrite_upscale_strength: Strength | None = configured(-1.0)
-    mixing_image_prompt_and_vary_upscale: bool = False
-    mixing_image_prompt_and_inpaint: bool = False
+    mixing_image_prompt_and_vary_upscale: bool = Field(default=False, description=_MIXED)
+    mixing_image_prompt_and_inpaint: bool = Field(default=False, description=_MIXED)
     debugging_cn_preprocessor: bool = False
     skipping_cn_preprocessor: bool = False
     canny_low_threshold: CannyThreshold = 64
@@ -301,7 +340,7 @@ class GenerationRequest(RequestModel):
     webhook_url: Text = ""
 
     def picture_fields(self) -> Iterator[PictureField]:
-        """Where pictures stand in this request."""
+        """Where pictures stand in this request; those that guide aside."""
         return iter(())
 
     @model_validator(mode="before")

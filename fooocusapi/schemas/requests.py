@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
 from fooocus_core.choices import UpscaleVaryMethod
 from fooocusapi.schemas.parameters import (
     Distance,
     GenerationRequest,
+    ImagePrompts,
     MethodName,
     Number,
     PromptText,
@@ -18,6 +19,21 @@ from fooocusapi.schemas.parameters import (
     SideNames,
 )
 from fooocusapi.schemas.pictures import ImageValue, PictureField
+
+# So small that an example is sent as it is.
+_EXAMPLE_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mPkqjjBgA0wMeAA"
+    "g1MCAAWVAVqQM9nxAAAAAElFTkSuQmCC"
+)
+_EXAMPLE_PROMPTS: list[JsonValue] = [
+    {"cn_img": _EXAMPLE_PICTURE, "cn_stop": 0.5, "cn_weight": 0.6, "cn_type": "ImagePrompt"}
+]
+
+
+class GuidedRequest(GenerationRequest):
+    """What pictures guide, whatever else is asked for."""
+
+    image_prompts: ImagePrompts = Field(default_factory=list)
 
 
 class TextToImageRequest(GenerationRequest):
@@ -29,6 +45,20 @@ class TextToImageRequest(GenerationRequest):
                 "prompt": "a red circle on a blue background",
                 "image_seed": 7,
                 "async_process": False,
+            }
+        }
+    )
+
+
+class GuidedTextToImageRequest(GuidedRequest):
+    """A picture from words, and from pictures that guide it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "prompt": "a fox in the snow",
+                "image_seed": 7,
+                "image_prompts": _EXAMPLE_PROMPTS,
             }
         }
     )
@@ -48,6 +78,10 @@ class UpscaleVaryRequest(GenerationRequest):
         yield PictureField(location=("input_image",), value=self.input_image, is_needed=True)
 
 
+class GuidedUpscaleVaryRequest(UpscaleVaryRequest, GuidedRequest):
+    """A picture to vary or to enlarge, and others that guide it."""
+
+
 class InpaintOutpaintRequest(GenerationRequest):
     """A picture with a part to paint again, or with sides to extend."""
 
@@ -64,8 +98,25 @@ class InpaintOutpaintRequest(GenerationRequest):
 
     def picture_fields(self) -> Iterator[PictureField]:
         """Where pictures stand in this request."""
-        yield PictureField(location=("input_image",), value=self.input_image, is_needed=True)
+        is_needed = type(self).model_fields["input_image"].is_required()
+        yield PictureField(location=("input_image",), value=self.input_image, is_needed=is_needed)
         yield PictureField(location=("input_mask",), value=self.input_mask, is_mask=True)
+
+
+class GuidedInpaintOutpaintRequest(InpaintOutpaintRequest, GuidedRequest):
+    """A picture with a part to paint again, or with sides to extend, and others that guide it."""
+
+
+class ImagePromptRequest(GuidedInpaintOutpaintRequest):
+    """Pictures that guide; with ``input_image`` they guide how it is inpainted or extended."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"prompt": "a fox in the snow", "image_prompts": _EXAMPLE_PROMPTS}
+        }
+    )
+
+    input_image: ImageValue = None
 
 
 class ReadMetadataRequest(RequestModel):

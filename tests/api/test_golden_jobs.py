@@ -18,10 +18,11 @@ from fooocus_core.config import DeviceOptions, load_config
 from fooocus_core.engine import create_engine
 from fooocus_core.metadata.embed import read_embedded
 from fooocusapi.app import create_app
-from fooocusapi.schemas.forms import IMAGE_FIELDS
+from fooocusapi.schemas.forms import SLOTTED, may_hold_picture
 from fooocusapi.settings import Settings
 from tests.golden import GOLDEN, load_json
 from tests.golden_jobs import (
+    IMAGE_PROMPT_JOBS,
     INPAINT_JOBS,
     TEXT_TO_IMAGE_JOBS,
     UPSCALE_VARY_JOBS,
@@ -57,8 +58,14 @@ def client(
 def as_form(request: dict[str, Any]) -> dict[str, tuple[None, str] | tuple[str, bytes]]:
     """The parts of a form that say the same as a JSON body."""
     parts: dict[str, tuple[None, str] | tuple[str, bytes]] = {}
-    for name, value in request.items():
-        if name in IMAGE_FIELDS:
+    prompts = request.get(SLOTTED, ())
+    slots = {
+        f"{name}{slot}": value
+        for slot, prompt in enumerate(prompts, 1)
+        for name, value in prompt.items()
+    }
+    for name, value in {**request, **slots}.items():
+        if may_hold_picture(name):
             parts[name] = (f"{name}.png", base64.b64decode(value))
         else:
             parts[name] = (None, value if isinstance(value, str) else json.dumps(value))
@@ -105,19 +112,28 @@ SLOW = {
     ("v2", "inpaint_v26"),
     ("v1", "outpaint_left_top"),
     ("v2", "outpaint_left_top"),
+    ("v1", "mix_ip_inpaint"),
+    ("v2", "mix_ip_inpaint"),
+}
+ENDPOINTS = {
+    "image-upscale-vary": UPSCALE_VARY_JOBS,
+    "image-inpaint-outpaint": INPAINT_JOBS,
+    "image-prompt": IMAGE_PROMPT_JOBS,
 }
 PICTURE_JOBS = [
-    pytest.param(version, job, marks=[pytest.mark.slow] if (version, job) in SLOW else [])
+    pytest.param(version, name, job, marks=[pytest.mark.slow] if (version, job) in SLOW else [])
     for version in ("v1", "v2")
-    for job in (*UPSCALE_VARY_JOBS, *INPAINT_JOBS)
+    for name, jobs in ENDPOINTS.items()
+    for job in jobs
 ]
 
 
-@pytest.mark.parametrize(("version", "job"), PICTURE_JOBS)
+@pytest.mark.parametrize(
+    ("version", "name", "job"), [*PICTURE_JOBS, ("v2", "text-to-image-with-ip", "image_prompt")]
+)
 def test_pictures_sent_along_give_the_recorded_ones(
-    client: TestClient, version: str, job: str
+    client: TestClient, version: str, name: str, job: str
 ) -> None:
-    name = "image-upscale-vary" if job in UPSCALE_VARY_JOBS else "image-inpaint-outpaint"
     request = request_of_job(load_json(f"jobs/{job}/job"))
     body: dict[str, Any] = {"files": as_form(request)} if version == "v1" else {"json": request}
     check_pictures(client, client.post(f"/{version}/generation/{name}", **body), job)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.fakes import FakeEngine
+
 METHODS = ("get", "post", "put", "delete", "patch", "head")
 
 
@@ -50,3 +52,44 @@ def test_example_of_the_schema_works(client: TestClient, schema: dict[str, Any])
     example = schema["components"]["schemas"]["TextToImageRequest"]["example"]
     answer = client.post("/v1/generation/text-to-image", json=example)
     assert answer.json()[0]["finish_reason"] == "SUCCESS"
+
+
+@pytest.mark.usefixtures("guide_models")
+@pytest.mark.parametrize("url", ["image-prompt", "text-to-image-with-ip"])
+def test_examples_with_pictures_work(
+    client: TestClient, engine: FakeEngine, schema: dict[str, Any], url: str
+) -> None:
+    path = f"/v2/generation/{url}"
+    content = schema["paths"][path]["post"]["requestBody"]["content"]
+    name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    answer = client.post(path, json=schema["components"]["schemas"][name]["example"])
+    assert answer.json()[0]["finish_reason"] == "SUCCESS"
+    assert engine.asked[-1].image_prompts[0].image.shape == (8, 8, 3)
+
+
+def test_image_prompts_are_a_list_in_json_and_numbered_fields_of_a_form(
+    schema: dict[str, Any],
+) -> None:
+    models = schema["components"]["schemas"]
+    contents = {
+        version: schema["paths"][f"/{version}/generation/image-prompt"]["post"]["requestBody"]
+        for version in ("v1", "v2")
+    }
+    names = {
+        (version, media): body["content"][media]["schema"]["$ref"].rpartition("/")[2]
+        for version, body in contents.items()
+        for media in body["content"]
+    }
+    assert names["v1", "application/json"] == names["v2", "application/json"]
+    listed = models[names["v1", "application/json"]]
+    assert listed["required"] == ["image_prompts"]
+    assert listed["properties"]["image_prompts"]["items"]["$ref"].endswith("/ImagePrompt")
+    numbered = models[names["v1", "multipart/form-data"]]
+    assert numbered["required"] == []
+    slots = {
+        f"{name}{slot}" for slot in range(1, 5) for name in models["ImagePrompt"]["properties"]
+    }
+    assert slots <= set(numbered["properties"])
+    assert "image_prompts" not in numbered["properties"]
+    assert numbered["properties"]["cn_img4"]["format"] == "binary"
+    assert numbered["properties"]["cn_type1"]["default"] == "ImagePrompt"

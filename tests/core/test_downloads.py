@@ -8,15 +8,24 @@ from urllib.parse import urlsplit
 import pytest
 
 from fooocus_core.catalog import EXPANSION_WEIGHTS, ModelKind
-from fooocus_core.choices import InpaintEngine, MaskModel, SamModel
+from fooocus_core.choices import ControlKind, InpaintEngine, MaskModel, SamModel
 from fooocus_core.config import CoreConfig, DownloadLists
 from fooocus_core.downloads import (
+    CANNY_CONTROL,
+    CPDS_CONTROL,
+    FACE_FINDER,
+    IMAGE_ENCODER,
+    IP_ADAPTER,
+    IP_ADAPTER_FACE,
+    IP_NEGATIVE,
     UPSCALER,
     ModelFile,
     find_address,
+    image_prompt_files,
     inpaint_files,
     published_files,
 )
+from fooocus_core.params import ControlParams
 from fooocus_core.performance import MODES
 from fooocus_core.presets import PRESETS_FOLDER, read_preset
 from fooocus_core.vae.interposer import INTERPOSER_FILE
@@ -101,6 +110,32 @@ def test_an_inpaint_engine_is_a_head_and_a_patch(engine: InpaintEngine, patch: s
 
 def test_without_an_engine_no_file_is_needed() -> None:
     assert inpaint_files(InpaintEngine.NONE) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "painting", "showing"),
+    [
+        (ControlKind.PYRA_CANNY, (CANNY_CONTROL,), ()),
+        (ControlKind.CPDS, (CPDS_CONTROL,), ()),
+        (ControlKind.IMAGE_PROMPT, (IMAGE_ENCODER, IP_ADAPTER, IP_NEGATIVE), (IMAGE_ENCODER,)),
+        (
+            ControlKind.FACE_SWAP,
+            (IMAGE_ENCODER, IP_ADAPTER_FACE, IP_NEGATIVE, FACE_FINDER),
+            (IMAGE_ENCODER, FACE_FINDER),
+        ),
+    ],
+)
+def test_each_kind_of_image_prompt_has_files(
+    kind: ControlKind, painting: tuple[ModelFile, ...], showing: tuple[ModelFile, ...]
+) -> None:
+    assert image_prompt_files(kind, ControlParams()) == painting
+    assert image_prompt_files(kind, ControlParams(show_preprocessing=True)) == showing
+    assert all(find_address(file, NOTHING) is not None for file in painting)
+
+
+def test_a_face_that_is_not_searched_needs_no_finder() -> None:
+    files = image_prompt_files(ControlKind.FACE_SWAP, ControlParams(skip_preprocessing=True))
+    assert files == (IMAGE_ENCODER, IP_ADAPTER_FACE, IP_NEGATIVE)
 
 
 def test_configured_addresses_win_and_unknown_files_have_none(core: CoreConfig) -> None:

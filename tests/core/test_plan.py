@@ -10,14 +10,24 @@ import numpy as np
 import pytest
 
 from fooocus_core.catalog import Catalog
-from fooocus_core.choices import InpaintEngine, Performance, Side, UpscaleVaryMethod
+from fooocus_core.choices import ControlKind, InpaintEngine, Performance, Side, UpscaleVaryMethod
 from fooocus_core.config import load_config
-from fooocus_core.downloads import UPSCALER, inpaint_files
+from fooocus_core.downloads import (
+    CANNY_CONTROL,
+    IMAGE_ENCODER,
+    IP_ADAPTER,
+    IP_ADAPTER_FACE,
+    IP_NEGATIVE,
+    UPSCALER,
+    inpaint_files,
+)
 from fooocus_core.errors import InvalidInputError, RunCancelled
 from fooocus_core.params import (
     CanvasParams,
+    ControlParams,
     Extension,
     GenerationParams,
+    ImagePrompt,
     InpaintParams,
     Lora,
     ModelParams,
@@ -284,3 +294,107 @@ def test_showing_the_mask_needs_neither_texts_nor_files(library: Library) -> Non
     plan = make_plan(ask_to_fill(show_mask=True), library)
     assert not plan.needs_models
     assert (plan.files, plan.pictures) == ((), ())
+
+
+def guided(
+    asked: GenerationParams,
+    *kinds: ControlKind,
+    shape: tuple[int, int] = (48, 64),
+    control: ControlParams | None = None,
+    **numbers: float,
+) -> GenerationParams:
+    """The same with a guiding picture of each kind."""
+    picture = np.zeros((*shape, 3), np.uint8)
+    settings = {"stop": 0.5, "weight": 1.0, **numbers}
+    prompts = tuple(ImagePrompt(image=picture, kind=kind, **settings) for kind in kinds)
+    return replace(asked, image_prompts=prompts, control=control or ControlParams())
+
+
+def test_the_kinds_of_image_prompts_decide_which_files_are_needed(library: Library) -> None:
+    kinds = (ControlKind.IMAGE_PROMPT, ControlKind.PYRA_CANNY, ControlKind.FACE_SWAP)
+    skipping = ControlParams(skip_preprocessing=True)
+    asked = guided(ask_to_fill(), *kinds, kinds[0], control=skipping)
+    assert make_plan(asked, library).files == (
+        *inpaint_files(InpaintEngine.V2_6),
+        IMAGE_ENCODER,
+        IP_ADAPTER,
+        IP_NEGATIVE,
+        CANNY_CONTROL,
+        IP_ADAPTER_FACE,
+    )
+
+
+@pytest.mark.parametrize("kind", ControlKind)
+@pytest.mark.parametrize("numbers", [{"weight": 0.0}, {"stop": 0.0}], ids=["weight", "stop"])
+def test_an_image_prompt_that_steers_nothing_is_left_out(
+    library: Library, kind: ControlKind, numbers: dict[str, float]
+) -> None:
+    plan = make_plan(guided(ask(), kind, **numbers), library)
+    assert (plan.params.image_prompts, plan.files, plan.warnings) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("method", "shape"),
+    [(UpscaleVaryMethod.UPSCALE_FAST_2, (64, 64)), (UpscaleVaryMethod.UPSCALE_2, (1408, 1408))],
+    ids=["fast", "very large"],
+)
+def test_a_picture_that_is_only_enlarged_is_not_guided(
+    library: Library, method: UpscaleVaryMethod, shape: tuple[int, int]
+) -> None:
+    control = ControlParams(show_preprocessing=True)
+    asked = guided(ask_to(method, shape=shape), ControlKind.CPDS, control=control)
+    plan = make_plan(asked, library)
+    assert plan.params.image_prompts == ()
+    assert plan.files == (UPSCALER,)
+    assert [text for text in plan.warnings if "image prompts were left out" in text]
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [
+        (ask(canvas=CanvasParams(size=Size(1001, 700))), Size(1001, 700)),
+        (ask_to(UpscaleVaryMethod.VARY_SUBTLE, shape=(777, 1333)), Size(1328, 776)),
+        (ask_to(UpscaleVaryMethod.UPSCALE_15, shape=(700, 1001)), Size(1496, 1048)),
+        (ask_to_fill(), Size(1024, 1024)),
+        (
+            replace(
+                ask_to(UpscaleVaryMethod.VARY_SUBTLE, shape=(720, 1280)),
+                inpaint=ask_to_fill().inpaint,
+            ),
+            Size(1024, 1024),
+        ),
+    ],
+    ids=["blank", "varied", "enlarged", "hole", "varied with a hole"],
+)
+def test_control_pictures_have_the_size_of_what_is_painted(
+    library: Library, asked: GenerationParams, size: Size
+) -> None:
+    assert make_plan(asked, library).control_size == size
+
+
+def test_a_picture_too_thin_for_a_control_net_is_refused_before_anything_is_loaded(
+    library: Library,
+) -> None:
+    with pytest.raises(InvalidInputError, match="5000x1 pixels is too thin to be shown in"):
+        make_plan(guided(ask(), ControlKind.CPDS, shape=(1, 5000)), library)
+    make_plan(guided(ask(), ControlKind.IMAGE_PROMPT, shape=(1, 5000)), library)
+
+
+def test_showing_what_is_prepared_needs_neither_texts_nor_the_files_of_painting(
+    library: Library,
+) -> None:
+    control = ControlParams(show_preprocessing=True)
+    kinds = ControlKind.CPDS, ControlKind.IMAGE_PROMPT
+    plan = make_plan(guided(ask_to_fill(), *kinds, control=control), library)
+    assert not plan.needs_models
+    assert (plan.files, plan.pictures) == ((IMAGE_ENCODER,), ())
+
+
+def test_without_a_guide_there_is_nothing_prepared_to_show(library: Library) -> None:
+    plan = make_plan(replace(ask(), control=ControlParams(show_preprocessing=True)), library)
+    assert plan.needs_models
+
+
+def test_a_shown_mask_is_not_guided(library: Library) -> None:
+    plan = make_plan(guided(ask_to_fill(show_mask=True), ControlKind.CPDS), library)
+    assert (plan.params.image_prompts, plan.files, plan.needs_models) == ((), (), False)

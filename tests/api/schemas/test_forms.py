@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fooocusapi.exceptions import InvalidFieldError
-from fooocusapi.schemas.forms import form_to_json
+from fooocusapi.schemas.forms import form_to_json, location_in_form, may_hold_picture
+from fooocusapi.schemas.pictures import Location
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,14 @@ from fooocusapi.schemas.forms import form_to_json
         ([("loras", ""), ("advanced_params", "None")], {}),
         ([("loras", "[]")], {"loras": []}),
         ([("advanced_params", '{"clip_skip": 1}')], {"advanced_params": {"clip_skip": 1}}),
+        ([("cn_img1", "x"), ("cn_stop1", "")], {"image_prompts": [{"cn_img": "x"}]}),
+        (
+            [("cn_type3", "CPDS"), ("cn_img1", "x"), ("cn_img3", "y"), ("cn_img3", "")],
+            {"image_prompts": [{"cn_img": "x"}, {}, {"cn_type": "CPDS", "cn_img": "y"}]},
+        ),
+        ([("cn_img1", ""), ("cn_weight2", "")], {}),
+        ([("image_prompts", "[object Object]"), ("prompt", "a")], {"prompt": "a"}),
+        ([("cn_img0", "a"), ("cn_img", "b")], {"cn_img0": "a", "cn_img": "b"}),
     ],
 )
 def test_fields_become_json(fields: list[tuple[str, str]], expected: dict[str, Any]) -> None:
@@ -40,3 +49,25 @@ def test_json_text_that_cannot_be_read_names_its_field(value: Any) -> None:
     with pytest.raises(InvalidFieldError) as caught:
         form_to_json([("loras", value)])
     assert caught.value.location == ("loras",)
+
+
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        (("image_prompts", 1, "cn_weight"), ("cn_weight2",)),
+        (("image_prompts", 0, "cn_img"), ("cn_img1",)),
+        (("image_prompts",), ("image_prompts",)),
+        (("loras", 0, "weight"), ("loras", 0, "weight")),
+        ((), ()),
+    ],
+)
+def test_places_in_json_have_names_in_a_form(location: Location, named: Location) -> None:
+    assert location_in_form(location) == named
+
+
+@pytest.mark.parametrize(
+    ("name", "is_long"),
+    [("input_mask", True), ("cn_img2", True), ("cn_stop2", False), ("cn_img", False)],
+)
+def test_only_fields_of_pictures_may_hold_as_much(name: str, is_long: bool) -> None:
+    assert may_hold_picture(name) is is_long

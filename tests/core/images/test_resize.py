@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 
 from fooocus_core.errors import InvalidInputError
 from fooocus_core.images.arrays import size_of
-from fooocus_core.images.resize import Fit, resample, resize_image
+from fooocus_core.images.resize import Fit, check_croppable, resample, resize_image
 from fooocus_core.images.sizes import size_for_area
 from fooocus_core.params import Size
 from tests.golden import load_arrays, load_picture
@@ -72,8 +72,11 @@ def test_picture_too_thin_to_be_shown_completely_is_refused() -> None:
 
 
 def test_picture_too_thin_to_be_cropped_without_a_huge_one_in_between_is_refused() -> None:
+    given, wanted = Size(1, 9000), Size(512, 512)
     with pytest.raises(InvalidInputError, match="1x9000 pixels is too thin to be shown in 512x512"):
-        resize_image(np.zeros((9000, 1, 3), np.uint8), Size(512, 512), Fit.CROP)
+        resize_image(np.zeros((9000, 1, 3), np.uint8), wanted, Fit.CROP)
+    with pytest.raises(InvalidInputError, match="1x9000 pixels is too thin to be shown in 512x512"):
+        check_croppable(given, wanted)
 
 
 def test_thin_picture_is_cropped() -> None:

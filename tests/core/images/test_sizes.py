@@ -11,6 +11,7 @@ from fooocus_core.images.sizes import (
     MAX_PIXELS,
     WorkingSize,
     check_pixel_count,
+    latent_grid_size,
     size_for_area,
     square_side,
     working_size,
@@ -126,3 +127,8 @@ def test_result_with_too_many_pixels_is_refused() -> None:
     check_pixel_count(Size(MAX_PIXELS, 1))
     with pytest.raises(InvalidInputError, match="89478486x1 pixels; 89478485 are allowed"):
         check_pixel_count(Size(MAX_PIXELS + 1, 1))
+
+
+def test_a_picture_loses_the_pixels_that_have_no_latent() -> None:
+    assert latent_grid_size(Size(1333, 777)) == Size(1328, 776)
+    assert latent_grid_size(Size(1024, 8)) == Size(1024, 8)

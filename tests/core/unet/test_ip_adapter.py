@@ -208,15 +208,28 @@ def test_an_encoder_of_another_width_is_an_error(adapter: IpAdapter) -> None:
         adapter.read(torch.zeros(1, 257, 96))
 
 
+@pytest.mark.parametrize(
+    ("table", "name"), [("image_proj", "norm_out.bias"), ("ip_adapter", "33.to_v_ip.weight")]
+)
 def test_weights_that_are_no_numbers_are_noticed(
-    folder: Path, hidden: Tensor, tmp_path: Path
+    folder: Path, hidden: Tensor, tmp_path: Path, table: str, name: str
 ) -> None:
     tables = tables_of(folder)
-    tables["image_proj"]["norm_out.bias"].fill_(float("nan"))
+    tables[table][name].fill_(float("nan"))
     torch.save(tables, tmp_path / IP_ADAPTER.name)
     broken = load_ip_adapter(tmp_path / IP_ADAPTER.name, folder / IP_NEGATIVE.name, CPU_PLAN)
 
     with pytest.raises(ModelFileError, match=f"{IP_ADAPTER.name}.*not finite"):
+        broken.read(hidden)
+
+
+def test_tokens_of_no_picture_that_are_no_numbers_are_noticed(
+    folder: Path, hidden: Tensor, tmp_path: Path
+) -> None:
+    save_file({"data": torch.full((1, 16, 320), torch.nan)}, tmp_path / IP_NEGATIVE.name)
+    broken = load_ip_adapter(folder / IP_ADAPTER.name, tmp_path / IP_NEGATIVE.name, CPU_PLAN)
+
+    with pytest.raises(ModelFileError, match=f"{IP_NEGATIVE.name}.*not finite"):
         broken.read(hidden)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from fooocus_core.config import load_config
 from fooocus_core.engine import Engine
 from fooocus_core.events import CancelToken
 from fooocus_core.hashes import HashCache
-from fooocus_core.loading.memory import DevicePlan, Streaming
+from fooocus_core.loading.memory import DevicePlan
 from fooocus_core.loading.store import ModelStore
 from fooocus_core.params import (
     CanvasParams,
@@ -33,12 +32,8 @@ from fooocus_core.text.tokens import Tokenizer
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.resources import Resources
 from tests.networks import CPU_PLAN
+from tests.workflow_parts import MOVING_PLANS, carry_copy
 
-# Another device than "cpu" to the code, and the same memory to torch.
-ELSEWHERE = torch.device("cpu", 0)
-MOVING = replace(
-    CPU_PLAN, device=ELSEWHERE, vae_device=ELSEWHERE, text_device=ELSEWHERE, stays=False
-)
 LORAS = ((Lora(name="tiny_lora.safetensors", weight=0.8),), ())
 
 
@@ -49,9 +44,8 @@ class Carrier:
         self.sizes: list[int] = []
 
     def __call__(self, tensor: Tensor, device: torch.device) -> Tensor:
-        assert device == ELSEWHERE
         self.sizes.append(tensor.numel())
-        return tensor.clone()
+        return carry_copy(tensor, device)
 
 
 def make_engine(weights: Path, folder: Path, plan: DevicePlan, carrier: Carrier) -> Engine:
@@ -94,16 +88,7 @@ def expected(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Im
     return images
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [
-        MOVING,
-        replace(MOVING, streaming=Streaming.BLOCKS, text_device=torch.device("cpu")),
-        replace(MOVING, streaming=Streaming.LAYERS, text_device=torch.device("cpu")),
-        replace(MOVING, stays=True, streaming=Streaming.LAYERS),
-    ],
-    ids=["normal", "low", "no", "no, others stay"],
-)
+@pytest.mark.parametrize("plan", MOVING_PLANS.values(), ids=MOVING_PLANS)
 def test_a_picture_is_the_same_in_every_memory_mode(
     weights: Path, tmp_path: Path, expected: list[Image], plan: DevicePlan
 ) -> None:

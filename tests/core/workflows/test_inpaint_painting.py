@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from fooocus_core.choices import InpaintEngine, RefinerSwap
 from fooocus_core.errors import RunCancelled
 from fooocus_core.events import CancelToken, Event, Progress
-from fooocus_core.loading.memory import DevicePlan, Streaming
+from fooocus_core.loading.memory import DevicePlan
 from fooocus_core.loading.store import ModelStore
 from fooocus_core.params import (
     CanvasParams,
@@ -26,27 +25,23 @@ from fooocus_core.params import (
     ModelParams,
     PromptParams,
     SamplingParams,
-    Size,
 )
-from fooocus_core.sampling.inpaint_blend import KnownPart
-from fooocus_core.sampling.refiner import Model
-from fooocus_core.unet.inpaint_head import load_inpaint_head
 from fooocus_core.workflows.painter import make_painter
 from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.prompts import encode_prompts
 from fooocus_core.workflows.resources import Resources
-from fooocus_core.workflows.start import Start
-from tests.networks import CPU_PLAN
-from tests.workflow_parts import Listener, make_resources, plan_for
+from tests.workflow_parts import (
+    MOVING_PLANS,
+    Listener,
+    carry_copy,
+    hole_start,
+    make_resources,
+    plan_for,
+)
 
 BASE, COPY = "tiny_sdxl.safetensors", "same.safetensors"
 LORA = Lora(name="tiny_lora.safetensors", weight=0.8)
 STEPS = 4
-# Another device than "cpu" to the code, and the same memory to torch.
-ELSEWHERE = torch.device("cpu", 0)
-MOVING = replace(
-    CPU_PLAN, device=ELSEWHERE, vae_device=ELSEWHERE, text_device=ELSEWHERE, stays=False
-)
 
 
 @pytest.fixture(scope="module")
@@ -78,23 +73,6 @@ def asked(
     )
 
 
-def small_start(resources: Resources) -> Start:
-    """The start of a hole in the middle of a small picture, without a VAE's part in it."""
-    random = torch.Generator().manual_seed(1)
-    latent = torch.randn(1, 4, 16, 16, generator=random)
-    mask = torch.zeros(1, 1, 16, 16)
-    mask[..., 4:12, 4:12] = 1.0
-    known = KnownPart(latent=latent, mask=mask)
-    head = load_inpaint_head(resources.config.folders.inpaint)
-    return Start(
-        size=Size(128, 128),
-        recorded_size=Size(128, 128),
-        latent=latent,
-        known={Model.BASE: known, Model.REFINER: known},
-        patches=(head.feature(mask, latent),),
-    )
-
-
 def paint(
     resources: Resources, params: GenerationParams, reporter: Reporter | None = None
 ) -> Image:
@@ -105,7 +83,7 @@ def paint(
         (prompt,) = encode_prompts(plan, loaded.base, resources, reporter)
         progress = reporter.sampling(plan.steps, 1)
         painter = make_painter(plan, loaded, resources, reporter, progress)
-        start = small_start(resources)
+        start = hole_start(resources)
         if plan.inpaint_patch is None:
             start = replace(start, patches=())
         return painter.paint(start, prompt)
@@ -161,24 +139,11 @@ def test_a_stop_on_either_side_of_the_switch_changes_no_later_picture(
     assert np.array_equal(paint(resources, asked()), expected)
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [
-        MOVING,
-        replace(MOVING, streaming=Streaming.BLOCKS, text_device=torch.device("cpu")),
-        replace(MOVING, streaming=Streaming.LAYERS, text_device=torch.device("cpu")),
-        replace(MOVING, stays=True, streaming=Streaming.LAYERS),
-    ],
-    ids=["normal", "low", "no", "no, others stay"],
-)
+@pytest.mark.parametrize("plan", MOVING_PLANS.values(), ids=MOVING_PLANS)
 def test_a_hole_is_painted_alike_in_every_memory_mode(
     resources: Resources, models: Path, tmp_path: Path, plan: DevicePlan
 ) -> None:
-    def carry(tensor: Tensor, device: torch.device) -> Tensor:
-        assert device == ELSEWHERE
-        return tensor.clone()
-
-    moving = make_resources(models, tmp_path, ModelStore(plan, carry))
+    moving = make_resources(models, tmp_path, ModelStore(plan, carry_copy))
     params = asked(loras=(LORA,))
     expected = paint(resources, params)
     assert np.array_equal(paint(moving, params), expected)
