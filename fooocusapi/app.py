@@ -37,8 +37,7 @@ from fooocusapi.respond import Responder
 from fooocusapi.routers import (
     engines,
     files,
-    generation_v1,
-    generation_v2,
+    generation,
     health,
     jobs,
     pages,
@@ -53,7 +52,7 @@ from fooocusapi.webhooks import Webhooks
 
 _log = logging.getLogger(__name__)
 
-_REQUESTS = (*generation_v1.REQUESTS, *generation_v2.REQUESTS, *tools.REQUESTS)
+_REQUESTS: tuple[type[BaseModel], ...] = (*generation.REQUESTS, *tools.REQUESTS)
 _FLUSH_S = 5.0
 _CONTROL_THREADS = 2
 
@@ -83,7 +82,7 @@ def create_app(
     )
     app.state.services = services
     keyed = [Depends(require_key)]
-    for module in (generation_v1, generation_v2, tools, jobs, engines, pages):
+    for module in (generation, tools, jobs, engines, pages):
         app.include_router(module.router, dependencies=keyed)
     app.include_router(files.router)
     app.include_router(health.router)

@@ -78,6 +78,12 @@ class UpscaleVaryRequest(GenerationRequest):
         yield PictureField(location=("input_image",), value=self.input_image, is_needed=True)
 
 
+class UpscaleVaryV1(UpscaleVaryRequest):
+    """A picture to vary or to enlarge; what to do has to be said."""
+
+    uov_method: MethodName
+
+
 class GuidedUpscaleVaryRequest(UpscaleVaryRequest, GuidedRequest):
     """A picture to vary or to enlarge, and others that guide it."""
 
@@ -117,6 +123,12 @@ class ImagePromptRequest(GuidedInpaintOutpaintRequest):
     )
 
     input_image: ImageValue = None
+
+
+class ImagePromptV2(ImagePromptRequest):
+    """Pictures that guide; the list has to be given, and may be empty."""
+
+    image_prompts: ImagePrompts
 
 
 class ReadMetadataRequest(RequestModel):
