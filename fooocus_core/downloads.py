@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fooocus_core.catalog import ModelKind
-from fooocus_core.choices import InpaintEngine
+from fooocus_core.choices import DescribeKind, InpaintEngine
 from fooocus_core.config import DownloadLists
 from fooocus_core.files import DATA_FOLDER
 
@@ -30,6 +30,13 @@ IMAGE_ENCODER = ModelFile(kind=ModelKind.CLIP_VISION, name="clip_vision_vit_h.sa
 IP_ADAPTER = ModelFile(kind=ModelKind.CONTROLNET, name="ip-adapter-plus_sdxl_vit-h.bin")
 IP_ADAPTER_FACE = ModelFile(kind=ModelKind.CONTROLNET, name="ip-adapter-plus-face_sdxl_vit-h.bin")
 IP_NEGATIVE = ModelFile(kind=ModelKind.CONTROLNET, name="fooocus_ip_negative.safetensors")
+CAPTIONER = ModelFile(kind=ModelKind.CLIP_VISION, name="model_base_caption_capfilt_large.pth")
+BERT_VOCABULARY = ModelFile(kind=ModelKind.CLIP_VISION, name="bert-base-uncased/vocab.txt")
+TAGGER = ModelFile(kind=ModelKind.CLIP_VISION, name="wd-v1-4-moat-tagger-v2.onnx")
+TAG_LIST = ModelFile(kind=ModelKind.CLIP_VISION, name="wd-v1-4-moat-tagger-v2.csv")
+SAFETY_CHECKER = ModelFile(
+    kind=ModelKind.SAFETY_CHECKER, name="stable-diffusion-safety-checker.bin"
+)
 _INPAINT_HEAD = ModelFile(kind=ModelKind.INPAINT, name="fooocus_inpaint_head.pth")
 _INPAINT_PATCHES = {
     InpaintEngine.V1: "inpaint.fooocus.patch",
@@ -64,6 +71,15 @@ def inpaint_files(engine: InpaintEngine) -> tuple[ModelFile, ...]:
     if patch is None:
         return ()
     return (_INPAINT_HEAD, ModelFile(kind=ModelKind.INPAINT, name=patch))
+
+
+def describe_files(kind: DescribeKind) -> tuple[ModelFile, ...]:
+    """What describing a picture of a kind needs: a network and its words."""
+    match kind:
+        case DescribeKind.PHOTO:
+            return (CAPTIONER, BERT_VOCABULARY)
+        case DescribeKind.ANIME:
+            return (TAGGER, TAG_LIST)
 
 
 def published_files() -> dict[ModelFile, PublishedFile]:
