@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.choices import UpscaleVaryMethod
-from fooocus_core.downloads import UPSCALER, ModelFile, inpaint_files
+from fooocus_core.downloads import SAFETY_CHECKER, UPSCALER, ModelFile, inpaint_files
 from fooocus_core.images.arrays import size_of
 from fooocus_core.images.hole import Hole, find_hole
 from fooocus_core.images.sizes import WorkingSize, working_size
@@ -117,7 +117,7 @@ def make_plan(
     composed = _compose(params, mode, library, check) if needs_models else _NO_PROMPTS
     return Plan(
         params=params,
-        files=_needed_files(params),
+        files=(*_needed_files(params), *((SAFETY_CHECKER,) if params.output.censor else ())),
         size=_final_size(params.canvas),
         working_size=_working_size(params),
         hole=hole,

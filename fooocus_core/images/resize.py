@@ -36,34 +36,6 @@ def resample(image: Image | Mask, size: Size) -> Image:
     return np.array(_resample(PillowImage.fromarray(image), size))
 
 
-def resize_image(image: Image, size: Size, fit: Fit) -> Image:
-    """Resize to a size whose ratio of sides may be another one.
-
-    Args:
-        image: uint8 (H, W, 3).
-        size: Of the result.
-        fit: ``STRETCH`` ignores the ratio, ``CROP`` fills the size and cuts off what is over at
-            both ends, ``SMEAR`` shows all of the picture and stretches its edges over the rest.
-
-    Raises:
-        InvalidInputError: The picture is so thin that nothing of it would be left, or that it would
-            have more than 2**28 pixels before it is cropped.
-
-    Source:
-        lllyasviel/Fooocus, modules/util.py.
-    """
-    picture = PillowImage.fromarray(image)
-    if fit is Fit.STRETCH:
-        return np.array(_resample(picture, size))
-    inner = _resample(picture, _inner_size(size_of(image), size, fit))
-    canvas = PillowImage.new("RGB", size)
-    # Negative where the picture is larger, which cuts it off.
-    canvas.paste(inner, (_margin(size.width, inner.width), _margin(size.height, inner.height)))
-    if fit is Fit.SMEAR:
-        _smear(canvas, inner)
-    return np.array(canvas)
-
-
 def crop_middle(image: Image, side: int) -> Image:
     """Resize with an antialiased bicubic filter, and crop a square out of the middle.
 
@@ -91,6 +63,34 @@ def crop_middle(image: Image, side: int) -> Image:
     picture = _resample(PillowImage.fromarray(image), inner, bicubic)
     left, top = ((length - side) // 2 for length in inner)
     return np.array(picture.crop((left, top, left + side, top + side)))
+
+
+def resize_image(image: Image, size: Size, fit: Fit) -> Image:
+    """Resize to a size whose ratio of sides may be another one.
+
+    Args:
+        image: uint8 (H, W, 3).
+        size: Of the result.
+        fit: ``STRETCH`` ignores the ratio, ``CROP`` fills the size and cuts off what is over at
+            both ends, ``SMEAR`` shows all of the picture and stretches its edges over the rest.
+
+    Raises:
+        InvalidInputError: The picture is so thin that nothing of it would be left, or that it would
+            have more than 2**28 pixels before it is cropped.
+
+    Source:
+        lllyasviel/Fooocus, modules/util.py.
+    """
+    picture = PillowImage.fromarray(image)
+    if fit is Fit.STRETCH:
+        return np.array(_resample(picture, size))
+    inner = _resample(picture, _inner_size(size_of(image), size, fit))
+    canvas = PillowImage.new("RGB", size)
+    # Negative where the picture is larger, which cuts it off.
+    canvas.paste(inner, (_margin(size.width, inner.width), _margin(size.height, inner.height)))
+    if fit is Fit.SMEAR:
+        _smear(canvas, inner)
+    return np.array(canvas)
 
 
 def _resample(

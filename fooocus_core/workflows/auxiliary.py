@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from fooocus_core.catalog import Catalog
 from fooocus_core.config import Folders
+from fooocus_core.downloads import (
+    BERT_VOCABULARY,
+    CAPTIONER,
+    SAFETY_CHECKER,
+    TAG_LIST,
+    TAGGER,
+    ModelFile,
+)
 from fooocus_core.loading.memory import DevicePlan
 from fooocus_core.text.expansion import PromptExpansion, load_expansion
 from fooocus_core.unet.inpaint_head import InpaintHead, load_inpaint_head
 from fooocus_core.vae.interposer import Interposer, load_interposer
 from fooocus_core.vae.preview import PreviewNetwork, load_preview
+from fooocus_core.vision.captions import Captioner, load_captioner
+from fooocus_core.vision.safety import SafetyChecker, load_safety_checker
+from fooocus_core.vision.tags import Tagger, load_tagger
 from fooocus_core.vision.upscaler import Upscaler, load_upscaler
 
 
@@ -22,6 +36,10 @@ class AuxiliaryNetworks:
         self._expansion: PromptExpansion | None = None
         self._upscaler: Upscaler | None = None
         self._inpaint_head: InpaintHead | None = None
+        self._catalog = Catalog(folders)
+        self._captioner: Captioner | None = None
+        self._tagger: Tagger | None = None
+        self._safety_checker: SafetyChecker | None = None
 
     def preview(self, file: str) -> PreviewNetwork | None:
         """The network for quick pictures in ``file``, if that is there.
@@ -80,6 +98,44 @@ class AuxiliaryNetworks:
             self._inpaint_head = load_inpaint_head(self._folders.inpaint)
         return self._inpaint_head
 
+    def captioner(self) -> Captioner:
+        """The network that describes photographs.
+
+        Raises:
+            ModelNotFoundError: No folder holds a file of it.
+            ModelFileError: A file cannot be used.
+            DeviceMemoryError: The device has not enough memory.
+        """
+        if self._captioner is None:
+            weights, vocabulary = self._find(CAPTIONER), self._find(BERT_VOCABULARY)
+            self._captioner = load_captioner(weights, vocabulary, self._plan)
+        return self._captioner
+
+    def tagger(self) -> Tagger:
+        """The network that describes drawings.
+
+        Raises:
+            ModelNotFoundError: No folder holds a file of it.
+            ModelFileError: A file cannot be used.
+            PackageMissingError: What computes it is not installed.
+        """
+        if self._tagger is None:
+            network, tags = self._find(TAGGER), self._find(TAG_LIST)
+            self._tagger = load_tagger(network, tags, self._plan)
+        return self._tagger
+
+    def safety_checker(self) -> SafetyChecker:
+        """The network that finds pictures that are not safe for work.
+
+        Raises:
+            ModelNotFoundError: No folder holds its file.
+            ModelFileError: The file cannot be used.
+            DeviceMemoryError: The device has not enough memory.
+        """
+        if self._safety_checker is None:
+            self._safety_checker = load_safety_checker(self._find(SAFETY_CHECKER), self._plan)
+        return self._safety_checker
+
     def free(self) -> None:
         """Forget everything loaded."""
         self._previews.clear()
@@ -87,3 +143,9 @@ class AuxiliaryNetworks:
         self._expansion = None
         self._upscaler = None
         self._inpaint_head = None
+        self._captioner = None
+        self._tagger = None
+        self._safety_checker = None
+
+    def _find(self, file: ModelFile) -> Path:
+        return self._catalog.find(file.kind, file.name)

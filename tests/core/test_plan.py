@@ -12,7 +12,7 @@ import pytest
 from fooocus_core.catalog import Catalog
 from fooocus_core.choices import InpaintEngine, Performance, Side, UpscaleVaryMethod
 from fooocus_core.config import load_config
-from fooocus_core.downloads import UPSCALER, inpaint_files
+from fooocus_core.downloads import SAFETY_CHECKER, UPSCALER, ModelFile, inpaint_files
 from fooocus_core.errors import InvalidInputError, RunCancelled
 from fooocus_core.params import (
     CanvasParams,
@@ -21,6 +21,7 @@ from fooocus_core.params import (
     InpaintParams,
     Lora,
     ModelParams,
+    OutputParams,
     PromptParams,
     SamplingParams,
     Size,
@@ -194,6 +195,20 @@ def test_a_fast_enlarging_needs_the_upscaler_and_neither_texts_nor_models(
     assert plan.files == (UPSCALER,)
     assert plan.pictures == ()
     assert not plan.needs_models
+
+
+@pytest.mark.parametrize(
+    ("method", "files"),
+    [
+        (UpscaleVaryMethod.VARY_SUBTLE, (SAFETY_CHECKER,)),
+        (UpscaleVaryMethod.UPSCALE_FAST_2, (UPSCALER, SAFETY_CHECKER)),
+    ],
+)
+def test_checking_pictures_needs_the_safety_checker(
+    library: Library, method: UpscaleVaryMethod, files: tuple[ModelFile, ...]
+) -> None:
+    asked = replace(ask_to(method), output=OutputParams(censor=True))
+    assert make_plan(asked, library).files == files
 
 
 def test_varying_needs_no_file(library: Library) -> None:
