@@ -20,6 +20,8 @@ _JSON_FIELDS = frozenset({"loras", "advanced_params"})
 # Fields that may hold a picture as text; each may be as long as 64 MiB are in base64.
 IMAGE_FIELDS = frozenset({"image", "input_image", "input_mask"})
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
+# Fields that take one picture where clients are known to send many.
+_SINGLE = frozenset({"image"})
 _NAME_LISTS = frozenset({"style_selections", "outpaint_selections"})
 
 
@@ -34,7 +36,8 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         The object; fields that are empty and do not mean the empty text are absent.
 
     Raises:
-        InvalidFieldError: A field that holds JSON text cannot be parsed.
+        InvalidFieldError: A field that holds JSON text cannot be parsed, or ``image`` holds several
+            pictures.
     """
     result: dict[str, Any] = {}
     for name, value in fields:
@@ -43,6 +46,8 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         elif name in _JSON_FIELDS:
             if value not in PLACEHOLDERS:
                 result[name] = _json_value(name, value)
+        elif name in _SINGLE and value != "" and name in result:
+            raise InvalidFieldError((name,), "one picture is wanted, several were sent")
         elif value != "" or (name in _EMPTY_IS_VALUE and name not in result):
             result[name] = value
     return result

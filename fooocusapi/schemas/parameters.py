@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from fooocus_core.choices import Performance, Side, UpscaleVaryMethod
+from fooocus_core.choices import DescribeKind, Performance, Side, UpscaleVaryMethod
 from fooocusapi.schemas.pictures import PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme, SaveExtension
 
@@ -175,6 +175,7 @@ Strength = Annotated[Number, Field(ge=-1.0, le=1.0)]
 CannyThreshold = Annotated[Integer, Field(ge=1, le=255)]
 MaskGrowth = Annotated[Integer, Field(ge=-64, le=64)]
 MethodName = Annotated[UpscaleVaryMethod, _in_any_case(UpscaleVaryMethod)]
+KindName = Annotated[DescribeKind, _in_any_case(DescribeKind)]
 SideNames = Annotated[
     list[Annotated[Side, _in_any_case(Side)]],
     Field(max_length=_MAX_SIDES),

@@ -11,6 +11,7 @@ from fooocus_core.choices import UpscaleVaryMethod
 from fooocusapi.schemas.parameters import (
     Distance,
     GenerationRequest,
+    KindName,
     MethodName,
     Number,
     PromptText,
@@ -66,6 +67,20 @@ class InpaintOutpaintRequest(GenerationRequest):
         """Where pictures stand in this request."""
         yield PictureField(location=("input_image",), value=self.input_image, is_needed=True)
         yield PictureField(location=("input_mask",), value=self.input_mask, is_mask=True)
+
+
+class DescribeRequest(RequestModel):
+    """A picture to be described in words, and what it is."""
+
+    image: ImageValue
+    type: KindName | None = Field(
+        default=None, description="`Photo` (default, a sentence) or `Anime` (tags)."
+    )
+    image_type: KindName | None = Field(default=None, description="Another name of `type`.")
+
+    def picture_fields(self) -> Iterator[PictureField]:
+        """Where pictures stand in this request."""
+        yield PictureField(location=("image",), value=self.image, is_needed=True)
 
 
 class ReadMetadataRequest(RequestModel):

@@ -40,3 +40,10 @@ def test_json_text_that_cannot_be_read_names_its_field(value: Any) -> None:
     with pytest.raises(InvalidFieldError) as caught:
         form_to_json([("loras", value)])
     assert caught.value.location == ("loras",)
+
+
+def test_many_pictures_for_one_are_refused() -> None:
+    with pytest.raises(InvalidFieldError, match="several") as caught:
+        form_to_json([("image", "a"), ("image", "b")])
+    assert caught.value.location == ("image",)
+    assert form_to_json([("image", ""), ("image", "b"), ("image", "")]) == {"image": "b"}
