@@ -36,7 +36,7 @@ from fooocus_core.vision.clip_vision import normalised
 # Every caption begins with it, and what is told does not.
 # Source: salesforce/BLIP (BSD-3-Clause), and how lllyasviel/Fooocus 2.5.5 calls it.
 PROMPT = "a picture of "
-MIN_TOKENS = 10  # prompt included, as in the other one
+MIN_TOKENS = 10  # with those of the prompt, here and below
 MAX_TOKENS = 75
 TOP_K = 50
 TOP_P = 0.9

@@ -95,7 +95,7 @@ def test_the_published_file_fits_with_nothing_left_over(published: Captioner) ->
 
 
 @pytest.mark.parametrize("bias", [-20.0, 15.0], ids=["to the limit", "with an end"])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_what_is_drawn_is_what_the_library_draws(seed: int, bias: float, vocabulary: Path) -> None:
     captioner = built(liking(small_tensors(), **{"[SEP]": bias}), vocabulary)
     image, tokenizer = load_picture("ip_a"), make_tokenizer(vocabulary)
