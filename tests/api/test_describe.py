@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,20 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from fooocus_core.choices import DescribeKind
-from fooocus_core.config import CoreConfig
+from fooocus_core.config import CoreConfig, DeviceOptions, load_config
 from fooocus_core.downloads import describe_files
+from fooocus_core.engine import create_engine
 from fooocus_core.errors import (
     FooocusError,
     InvalidInputError,
     ModelFileError,
     PackageMissingError,
 )
+from fooocusapi.app import create_app
+from fooocusapi.settings import Settings
+from tests.blip_files import write_vocabulary, write_weights
 from tests.fakes import STEPS, FakeEngine, Script
+from tests.tagger_files import write_tag_list, write_tagger
 
 URL = "/v1/tools/describe-image"
 SMALL = {"aspect_ratios_selection": "64*64", "style_selections": [], "loras": []}
@@ -198,3 +204,26 @@ def test_a_picture_that_takes_long_to_describe_stalls_nobody_else(
         assert engine.described == []
         engine.hold.set()
         assert [answer.result(timeout=10).json() for answer in answers] == [PHOTO] * 40
+
+
+def test_the_pipeline_answers_with_files_of_the_published_layout(
+    settings: Settings, tmp_path: Path
+) -> None:
+    core = load_config(root=tmp_path, environ={})
+    (weights, words), (network, tags) = (
+        [core.folders.clip_vision[0] / file.name for file in describe_files(kind)]
+        for kind in DescribeKind
+    )
+    write_vocabulary(words)
+    write_weights(weights)
+    write_tagger(network)
+    write_tag_list(tags)
+    app = create_app(settings, core, lambda: create_engine(core, DeviceOptions()))
+
+    with TestClient(app) as client:
+        red = {"image": png(colour=(255, 0, 0))}
+        photo = client.post(URL, files=red)
+        anime = client.post(URL, files=red, data={"type": "Anime"})
+
+    assert photo.json()["describe"]
+    assert anime.json() == {"describe": "link, 1girl, ^ ^"}
