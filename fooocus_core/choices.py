@@ -116,6 +116,13 @@ class ControlKind(StrEnum):
     CPDS = "CPDS"
 
 
+class DescribeKind(StrEnum):
+    """What a picture is taken for when it is described."""
+
+    PHOTO = "Photo"
+    ANIME = "Anime"
+
+
 class MaskModel(StrEnum):
     """Networks that make masks."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from fooocus_core.catalog import ModelKind
-from fooocus_core.choices import ControlKind, InpaintEngine
+from fooocus_core.choices import ControlKind, DescribeKind, InpaintEngine
 from fooocus_core.config import DownloadLists
 from fooocus_core.files import DATA_FOLDER
 from fooocus_core.params import ControlParams
@@ -42,6 +42,13 @@ CONTROL_FILES: Mapping[ControlKind, ModelFile] = MappingProxyType(
 )
 ADAPTER_FILES: Mapping[ControlKind, ModelFile] = MappingProxyType(
     {ControlKind.IMAGE_PROMPT: IP_ADAPTER, ControlKind.FACE_SWAP: IP_ADAPTER_FACE}
+)
+CAPTIONER = ModelFile(kind=ModelKind.CLIP_VISION, name="model_base_caption_capfilt_large.pth")
+BERT_VOCABULARY = ModelFile(kind=ModelKind.CLIP_VISION, name="bert-base-uncased/vocab.txt")
+TAGGER = ModelFile(kind=ModelKind.CLIP_VISION, name="wd-v1-4-moat-tagger-v2.onnx")
+TAG_LIST = ModelFile(kind=ModelKind.CLIP_VISION, name="wd-v1-4-moat-tagger-v2.csv")
+SAFETY_CHECKER = ModelFile(
+    kind=ModelKind.SAFETY_CHECKER, name="stable-diffusion-safety-checker.bin"
 )
 _INPAINT_HEAD = ModelFile(kind=ModelKind.INPAINT, name="fooocus_inpaint_head.pth")
 _INPAINT_PATCHES = {
@@ -90,6 +97,15 @@ def image_prompt_files(kind: ControlKind, control: ControlParams) -> tuple[Model
         *(() if is_shown else (ADAPTER_FILES[kind], IP_NEGATIVE)),
         *((FACE_FINDER,) if is_cropped else ()),
     )
+
+
+def describe_files(kind: DescribeKind) -> tuple[ModelFile, ...]:
+    """What describing a picture of a kind needs: a network and its words."""
+    match kind:
+        case DescribeKind.PHOTO:
+            return (CAPTIONER, BERT_VOCABULARY)
+        case DescribeKind.ANIME:
+            return (TAGGER, TAG_LIST)
 
 
 def published_files() -> dict[ModelFile, PublishedFile]:

@@ -8,17 +8,19 @@ from collections.abc import Generator
 import torch
 
 from fooocus_core.catalog import Catalog, ModelKind, choose_base
+from fooocus_core.choices import DescribeKind
 from fooocus_core.config import CoreConfig, DeviceOptions
 from fooocus_core.events import CancelToken, EventSink, GeneratedImage
 from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
 from fooocus_core.loading.memory import pick_device, set_up_torch
 from fooocus_core.loading.store import ModelFiles, ModelStore
-from fooocus_core.params import GenerationParams
+from fooocus_core.params import GenerationParams, Image
 from fooocus_core.plan import Library, make_plan
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
 from fooocus_core.prompt.wildcards import Wildcards
 from fooocus_core.text.tokens import Tokenizer
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
+from fooocus_core.workflows.describe import describe
 from fooocus_core.workflows.generate import generate
 from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.resources import Resources
@@ -85,6 +87,14 @@ class Engine:
         )
         plan = make_plan(params, library, cancel.raise_if_cancelled)
         yield from generate(plan, self._resources, Reporter(on_event, cancel))
+
+    def describe(self, image: Image, kind: DescribeKind) -> str:
+        """Say in words what a picture shows; see :func:`~fooocus_core.workflows.describe.describe`.
+
+        Raises:
+            FooocusError: The picture cannot be described, for a known cause.
+        """
+        return describe(image, kind, self._resources)
 
     def free_memory(self) -> None:
         """Let go of all models and of cached device memory."""

@@ -27,6 +27,10 @@ class DownloadError(FooocusError):
     """A file could not be fetched; no partial file is left under its final name."""
 
 
+class PackageMissingError(FooocusError):
+    """A package that a feature needs is not installed; the message names it."""
+
+
 class DeviceMemoryError(FooocusError):
     """The device ran out of memory; the message says during what."""
 

@@ -275,10 +275,12 @@ class OutputParams:
 
     Attributes:
         metadata: Scheme of the record written into the picture; ``None`` = no record.
+        censor: Whether pictures that are not safe for work become black.
     """
 
     metadata: MetadataScheme | None = MetadataScheme.FOOOCUS
     previews: bool = True
+    censor: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

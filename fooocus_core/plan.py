@@ -12,6 +12,7 @@ from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.choices import UpscaleVaryMethod
 from fooocus_core.downloads import (
     CONTROL_FILES,
+    SAFETY_CHECKER,
     UPSCALER,
     ModelFile,
     image_prompt_files,
@@ -133,7 +134,7 @@ def make_plan(
     composed = _compose(params, mode, library, check) if needs_models else _NO_PROMPTS
     return Plan(
         params=params,
-        files=_needed_files(params),
+        files=(*_needed_files(params), *((SAFETY_CHECKER,) if params.output.censor else ())),
         size=params.canvas.final_size,
         working_size=working,
         hole=hole,

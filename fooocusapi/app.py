@@ -15,6 +15,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
+from pydantic import BaseModel
 
 from fooocus_core.catalog import Catalog
 from fooocus_core.config import CoreConfig

@@ -19,6 +19,7 @@ from fooocus_core.errors import (
     ModelFileError,
     ModelNotFoundError,
     NotFiniteError,
+    PackageMissingError,
 )
 from fooocusapi.exceptions import (
     BodyTooLargeError,
@@ -99,6 +100,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ModelMissingError: _detail(503),
     ModelNotFoundError: _detail(503),
     DownloadError: _detail(503),
+    PackageMissingError: _detail(503),
     DeviceMemoryError: _detail(503),
     ModelFileError: _detail(500),
     NotFiniteError: _detail(500),

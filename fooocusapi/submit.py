@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from fastapi import Response
 
+from fooocus_core.choices import DescribeKind
+from fooocus_core.downloads import describe_files
 from fooocusapi.exceptions import QueueFullError
 from fooocusapi.inputs import Inputs
 from fooocusapi.jobs.job import Delivery, Job
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.respond import AnswerForm, Responder, queue_full
 from fooocusapi.schemas.parameters import GenerationRequest, webhook_target
+from fooocusapi.schemas.requests import DescribeRequest
 from fooocusapi.schemas.vocabulary import JobKind
 from fooocusapi.storage import clean_name
 from fooocusapi.translate import Translator
@@ -66,6 +69,22 @@ class Submitter:
         finally:
             # Not before: the limit of the history could remove the files that are being read.
             await asyncio.to_thread(self.queue.release, job)
+
+    async def describe(self, request: DescribeRequest, kind: DescribeKind) -> str:
+        """Have the engine say what a picture shows, between two jobs.
+
+        Raises:
+            InvalidFieldError: There is no picture, or it cannot be had or decoded.
+            BodyTooLargeError: It is too large.
+            ModelMissingError: A file is missing that it cannot be described without.
+            FooocusError: The picture cannot be described, for a known cause.
+            ServerStoppingError: The server is shutting down.
+        """
+        (image,) = (await self.inputs.read_all(request.picture_fields())).values()
+        await asyncio.to_thread(self.translator.needed.require, describe_files(kind))
+        call = self.queue.call(lambda engine: engine.describe(image, kind))
+        text: str = await asyncio.wrap_future(call)
+        return text
 
 
 def _answer_form(request: GenerationRequest, *, wants_png: bool) -> AnswerForm:

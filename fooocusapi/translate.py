@@ -21,6 +21,7 @@ from fooocus_core.choices import (
     Scheduler,
 )
 from fooocus_core.config import CoreConfig, Defaults
+from fooocus_core.downloads import SAFETY_CHECKER
 from fooocus_core.params import (
     CanvasParams,
     FreeUParams,
@@ -33,7 +34,6 @@ from fooocus_core.params import (
 )
 from fooocus_core.performance import MODES
 from fooocus_core.prompt.styles import StyleLibrary
-from fooocusapi.exceptions import ModelMissingError
 from fooocusapi.field_names import check_field_names
 from fooocusapi.inputs import Pictures
 from fooocusapi.needed_files import NeededFiles
@@ -81,6 +81,11 @@ class Translator:
         yield from request.picture_fields()
         yield from guide_fields(request, self.core.defaults.max_image_prompts)
 
+    @property
+    def needed(self) -> NeededFiles:
+        """Finds what pictures cannot be made or described without."""
+        return NeededFiles(core=self.core, catalog=self.catalog)
+
     def translate(
         self, request: GenerationRequest, pictures: Pictures, *, single: bool
     ) -> Translation:
@@ -100,7 +105,7 @@ class Translator:
             translator=self,
             request=request,
             pictures=pictures,
-            needed=NeededFiles(core=self.core, catalog=self.catalog),
+            needed=self.needed,
             tolerance=Tolerance(strict=self.settings.strict),
         ).translation(single=single)
 
@@ -124,7 +129,8 @@ class _Run:
         advanced = self.request.advanced_params
         check_field_names(self.request, self.tolerance)
         self._check_performance_lora()
-        self._check_censor(advanced)
+        if self._censors(advanced):
+            self.needed.require((SAFETY_CHECKER,))
         self._check_webhook()
         canvas = self._canvas(advanced, single=single)
         pictures = self._pictures().params(canvas.final_size)
@@ -212,13 +218,8 @@ class _Run:
         if lora is not None:
             self.needed.find(ModelKind.LORA, lora.name)
 
-    def _check_censor(self, advanced: AdvancedParams) -> None:
-        # Refused, because a picture that was to be checked must not come out unchecked.
-        if advanced.black_out_nsfw or self.translator.core.defaults.censor:
-            raise ModelMissingError(
-                "black_out_nsfw: the safety checker is not part of this version, so no picture is "
-                "made; leave it and default_black_out_nsfw off"
-            )
+    def _censors(self, advanced: AdvancedParams) -> bool:
+        return advanced.black_out_nsfw or self.translator.core.defaults.censor
 
     def _performance(self) -> Performance:
         return _given(self.request.performance_selection, self.translator.core.defaults.performance)
@@ -271,6 +272,7 @@ class _Run:
         return OutputParams(
             metadata=scheme if request.save_meta and settings.save_metadata else None,
             previews=settings.previews and not advanced.disable_preview,
+            censor=self._censors(advanced),
         )
 
     def _check_webhook(self) -> None:

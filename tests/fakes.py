@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fooocus_core.choices import MetadataScheme
+from fooocus_core.choices import DescribeKind, MetadataScheme
 from fooocus_core.errors import RunCancelled
 from fooocus_core.events import (
     CancelToken,
@@ -26,7 +26,7 @@ from fooocus_core.events import (
     SamplingStep,
     Warned,
 )
-from fooocus_core.params import GenerationParams
+from fooocus_core.params import GenerationParams, Image
 
 STEPS = 4
 WAIT_S = 10
@@ -82,6 +82,8 @@ class FakeEngine:
         gate: For scripts that are gated.
         asked: Parameters of every run, in order.
         freed: How often memory was freed.
+        described: Kinds of the pictures that were described, in order.
+        hold: Cleared = descriptions wait until it is set.
         pace: Called at each step.
         usual: How runs go of which nothing else was said.
     """
@@ -92,9 +94,13 @@ class FakeEngine:
         self.gate = Gate()
         self.asked: list[GenerationParams] = []
         self.freed = 0
+        self.described: list[DescribeKind] = []
+        self.hold = threading.Event()
+        self.hold.set()
         self.pace = pace
         self.usual = usual or Script()
         self.load_failure: BaseException | None = None
+        self.describe_failure: BaseException | None = None
         self._scripts: deque[Script] = deque()
 
     def play(self, *scripts: Script) -> None:
@@ -107,6 +113,15 @@ class FakeEngine:
 
     def free_memory(self) -> None:
         self.freed += 1
+
+    def describe(self, image: Image, kind: DescribeKind) -> str:
+        """Tell size and first pixel, once the test lets it."""
+        self.hold.wait(WAIT_S)
+        if self.describe_failure is not None:
+            raise self.describe_failure
+        height, width, _ = image.shape
+        self.described.append(kind)
+        return f"{kind}: {width}x{height}, {image[0, 0].tolist()}"
 
     def generate(
         self, params: GenerationParams, on_event: EventSink, cancel: CancelToken

@@ -70,7 +70,7 @@ LIGHT = {
         "images.sizes",
     ]
 }
-HEAVY = {"torch", "diffusers", "transformers", "accelerate", "safetensors"}
+HEAVY = {"torch", "diffusers", "transformers", "accelerate", "safetensors", "onnxruntime"}
 API_SPELLINGS = re.compile(r"\b(cn_\w+|uov_\w+|adm_scaler_\w+|overwrite_\w+|\w+_checkbox)\b")
 # Configuration keys are spelt as Fooocus spells them, and these are read by the core.
 CONFIGURATION_KEYS = re.compile(r"\bdefault_overwrite_\w+|\boverwrite_switch\b")

@@ -36,6 +36,35 @@ def resample(image: Image | Mask, size: Size) -> Image:
     return np.array(_resample(PillowImage.fromarray(image), size))
 
 
+def crop_middle(image: Image, side: int) -> Image:
+    """Resize with an antialiased bicubic filter, and crop a square out of the middle.
+
+    The shorter side becomes ``side``, the longer one ``int(side * longer / shorter)`` before the
+    crop.
+
+    Args:
+        image: uint8 (H, W, 3).
+        side: Of the square, in pixels.
+
+    Returns:
+        uint8 (side, side, 3).
+
+    Raises:
+        InvalidInputError: The picture is so thin that it would have more than 2**28 pixels before
+            it is cropped.
+
+    Source:
+        What transformers does by default to the pictures that CLIP is given.
+    """
+    given, shorter = size_of(image), min(image.shape[:2])
+    inner = Size(*(int(side * length / shorter) for length in given))
+    _refuse_if_thin(given, inner, Size(side, side))
+    bicubic = PillowImage.Resampling.BICUBIC
+    picture = _resample(PillowImage.fromarray(image), inner, bicubic)
+    left, top = ((length - side) // 2 for length in inner)
+    return np.array(picture.crop((left, top, left + side, top + side)))
+
+
 def resize_image(image: Image, size: Size, fit: Fit) -> Image:
     """Resize to a size whose ratio of sides may be another one.
 
@@ -73,10 +102,13 @@ def check_croppable(given: Size, wanted: Size) -> None:
     _inner_size(given, wanted, Fit.CROP)
 
 
-def _resample(picture: PillowImage.Image, size: Size) -> PillowImage.Image:
-    lanczos = PillowImage.Resampling.LANCZOS
+def _resample(
+    picture: PillowImage.Image,
+    size: Size,
+    kind: PillowImage.Resampling = PillowImage.Resampling.LANCZOS,
+) -> PillowImage.Image:
     # In two calls, since versions of Pillow differ in which direction they filter first.
-    return picture.resize((size.width, picture.height), lanczos).resize(size, lanczos)
+    return picture.resize((size.width, picture.height), kind).resize(size, kind)
 
 
 def _inner_size(given: Size, wanted: Size, fit: Fit) -> Size:
@@ -86,12 +118,16 @@ def _inner_size(given: Size, wanted: Size, fit: Fit) -> Size:
         size = Size(wanted.width, given.height * wanted.width // given.width)
     else:
         size = Size(given.width * wanted.height // given.height, wanted.height)
-    if not 0 < size.width * size.height <= _MAX_UNCROPPED:
+    _refuse_if_thin(given, size, wanted)
+    return size
+
+
+def _refuse_if_thin(given: Size, uncropped: Size, wanted: Size) -> None:
+    if not 0 < uncropped.width * uncropped.height <= _MAX_UNCROPPED:
         raise InvalidInputError(
             f"A picture of {given.width}x{given.height} pixels is too thin to be shown in "
             f"{wanted.width}x{wanted.height}."
         )
-    return size
 
 
 def _margin(outer: int, inner: int) -> int:

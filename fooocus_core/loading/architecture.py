@@ -154,6 +154,40 @@ def clip_vision_config(tensors: Tensors) -> dict[str, Any]:
     }
 
 
+def blip_config(tensors: Tensors) -> dict[str, Any]:
+    """Arguments of ``BlipConfig`` for a captioner in transformers' names.
+
+    Raises:
+        ModelFileError: An entry needed to tell the shape is missing.
+        ValueError: An entry has another number of dimensions.
+    """
+    width, _, patch, _ = _shape(tensors, "vision_model.embeddings.patch_embedding.weight")
+    _, places, _ = _shape(tensors, "vision_model.embeddings.position_embedding")
+    vision = {
+        "hidden_size": width,
+        "num_attention_heads": max(width // HEAD_WIDTH, 1),
+        "intermediate_size": _rows(tensors, "vision_model.encoder.layers.0.mlp.fc1.weight"),
+        "num_hidden_layers": _count(tensors, r"vision_model\.encoder\.layers\.(\d+)\."),
+        "patch_size": patch,
+        "image_size": isqrt(places - 1) * patch,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-6,
+    }
+    vocabulary, width = _shape(tensors, "text_decoder.bert.embeddings.word_embeddings.weight")
+    layer = "text_decoder.bert.encoder.layer."
+    text = {
+        **_clip_widths(vocabulary, width),
+        "intermediate_size": _rows(tensors, f"{layer}0.intermediate.dense.weight"),
+        "num_hidden_layers": _count(tensors, rf"{re.escape(layer)}(\d+)\."),
+        "max_position_embeddings": _rows(
+            tensors, "text_decoder.bert.embeddings.position_embeddings.weight"
+        ),
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+    }
+    return {"vision_config": vision, "text_config": text}
+
+
 def _clip_widths(vocabulary: int, width: int) -> dict[str, int]:
     return {
         "vocab_size": vocabulary,

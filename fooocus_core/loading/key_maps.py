@@ -5,7 +5,7 @@ The only file that touches the converters diffusers keeps private. All tables ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diffusers.loaders.single_file_utils import (
@@ -52,6 +52,20 @@ _VISION_LAYER_NAMES = {
     ".attn.out_proj.": ".self_attn.out_proj.",
 }
 _FUSED = ".attn.in_proj_"
+_BLIP_VISION = "visual_encoder."
+_BLIP_NAMES = {
+    "cls_token": "embeddings.class_embedding",
+    "pos_embed": "embeddings.position_embedding",
+    "patch_embed.proj.": "embeddings.patch_embedding.",
+    "blocks.": "encoder.layers.",
+    "norm.": "post_layernorm.",
+}
+_BLIP_LAYER_NAMES = {
+    ".norm1.": ".layer_norm1.",
+    ".norm2.": ".layer_norm2.",
+    ".attn.qkv.": ".self_attn.qkv.",
+    ".attn.proj.": ".self_attn.projection.",
+}
 _DIFFUSERS_VAE_MARK = "decoder.up_blocks.0.resnets.0.norm1.weight"
 
 
@@ -107,6 +121,17 @@ def clip_vision_weights(tensors: Tensors) -> dict[str, Tensor]:
     return converted
 
 
+def blip_weights(tensors: Tensors) -> dict[str, Tensor]:
+    """Weights of a BLIP captioner as ``BlipForConditionalGeneration`` names them."""
+    renamed = {}
+    for name, tensor in without_clip_extras(tensors).items():
+        inner = name.removeprefix(_BLIP_VISION)
+        if inner != name:
+            name = f"vision_model.{_renamed(inner, _BLIP_NAMES, _BLIP_LAYER_NAMES)}"
+        renamed[name] = tensor
+    return renamed
+
+
 def without_clip_extras(tensors: Tensors) -> dict[str, Tensor]:
     """The entries of a text encoder that are weights of the network."""
     return {name: t for name, t in tensors.items() if not name.endswith(_CLIP_IGNORED)}
@@ -121,16 +146,21 @@ def _vision_entries(name: str, tensor: Tensor) -> dict[str, Tensor]:
     """What an entry of OpenCLIP's image encoder becomes."""
     if name == "proj":
         return {"visual_projection.weight": tensor.movedim(0, -1).contiguous()}
-    for old, new in _VISION_NAMES.items():
-        if name.startswith(old):
-            name = new + name.removeprefix(old)
-    for old, new in _VISION_LAYER_NAMES.items():
-        name = name.replace(old, new)
+    name = _renamed(name, _VISION_NAMES, _VISION_LAYER_NAMES)
     if _FUSED not in name:
         return {name: tensor}
     layer, kind = name.split(_FUSED)
     thirds = zip("qkv", tensor.chunk(3), strict=True)
     return {f"{layer}.self_attn.{third}_proj.{kind}": part for third, part in thirds}
+
+
+def _renamed(name: str, beginnings: Mapping[str, str], parts: Mapping[str, str]) -> str:
+    for old, new in beginnings.items():
+        if name.startswith(old):
+            name = new + name.removeprefix(old)
+    for old, new in parts.items():
+        name = name.replace(old, new)
+    return name
 
 
 def _present(converted: dict[str, Tensor | None]) -> dict[str, Tensor]:

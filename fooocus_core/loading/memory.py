@@ -68,7 +68,8 @@ class DevicePlan:
         unet_compute, vae_compute: Dtypes these compute in.
         text: Dtype the text encoders' weights are rounded to and kept in, embeddings excepted. They
             compute in float32 whatever this is.
-        small: Dtype of the preview network, the latent interposer, and what reads image prompts.
+        small: Dtype of the preview network, the latent interposer, and what reads image prompts
+            and photographs.
         threads: Number of CPU threads to compute with; ``None`` leaves torch's choice.
         is_deterministic: Whether to use only operations that give the same bits every time.
         attention: How UNet and VAE compute attention.

@@ -178,7 +178,7 @@ class ModelStore:
         self._residents.bring(*networks, device=self.plan.device)
 
     def bring_image_reader(self, *networks: nn.Module) -> None:
-        """Have the networks that read image prompts where they compute.
+        """Have networks that read pictures where they compute.
 
         Raises:
             DeviceMemoryError: The device has not enough memory.

@@ -28,6 +28,7 @@ from fooocus_core.catalog import (
 )
 from fooocus_core.errors import InvalidInputError, ModelFileError
 from fooocus_core.loading.memory import DevicePlan, memory_errors
+from fooocus_core.loading.text_file import read_model_text
 from fooocus_core.loading.weight_file import read_weights
 from fooocus_core.prompt.compose import clean_line
 
@@ -115,14 +116,14 @@ def load_expansion(folders: Sequence[Path], plan: DevicePlan) -> PromptExpansion
     vocabulary = _read_json(folder / EXPANSION_VOCABULARY)
     with memory_errors("loading the prompt expansion"):
         model = _load_model(folder, plan)
-        words = _read_text(folder / EXPANSION_WORDS).splitlines()
+        words = read_model_text(folder / EXPANSION_WORDS).splitlines()
         bias = word_bias(vocabulary, words).to(plan.device, plan.expansion)
     if len(bias) != model.config.vocab_size:
         raise ModelFileError(
             f"{folder / EXPANSION_VOCABULARY} has {len(bias)} entries, the model "
             f"{model.config.vocab_size}."
         )
-    tokenizer = make_tokenizer(vocabulary, _read_text(folder / EXPANSION_MERGES).splitlines())
+    tokenizer = make_tokenizer(vocabulary, read_model_text(folder / EXPANSION_MERGES).splitlines())
     return PromptExpansion(model=model, tokenizer=tokenizer, word_bias=bias)
 
 
@@ -187,16 +188,9 @@ def _load_model(folder: Path, plan: DevicePlan) -> GPT2LMHeadModel:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(_read_text(path))
+        content = json.loads(read_model_text(path))
     except ValueError as error:
         raise ModelFileError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ModelFileError(f"{path} does not hold a JSON object.")
     return content
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from error

@@ -69,7 +69,7 @@ class ImageEncoder:
         """
         vision = self.network.vision_model
         with memory_errors("reading an image prompt"):
-            pixels = normalised(self.fit(image)).to(vision.embeddings.class_embedding)
+            pixels = normalised(to_pixels(self.fit(image))).to(vision.embeddings.class_embedding)
             hidden: Tensor = vision.pre_layrnorm(vision.embeddings(pixels))
             for layer in vision.encoder.layers[:-1]:
                 hidden = layer(hidden, None)
@@ -110,15 +110,14 @@ def build_image_encoder(file: WeightFile, plan: DevicePlan) -> ImageEncoder:
     return ImageEncoder(network, sizes["image_size"])
 
 
-def normalised(image: Image) -> Tensor:
-    """Make what the network is given of a picture.
+def normalised(pixels: Tensor) -> Tensor:
+    """Bring pixels to the range that networks trained like CLIP are given.
 
     Args:
-        image: uint8 (S, S, 3).
+        pixels: (1, 3, H, W), 0-1.
 
     Returns:
-        ``(value / 255 - mean) / std`` per channel, (1, 3, S, S) float32.
+        ``(value - mean) / std`` per channel, of the same shape and dtype.
     """
-    pixels = to_pixels(image)
     mean, std = (pixels.new_tensor(values).view(-1, 1, 1) for values in (_MEAN, _STD))
     return (pixels - mean) / std

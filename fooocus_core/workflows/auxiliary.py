@@ -7,7 +7,17 @@ from pathlib import Path
 from fooocus_core.catalog import Catalog
 from fooocus_core.choices import ControlKind
 from fooocus_core.config import Folders
-from fooocus_core.downloads import ADAPTER_FILES, IMAGE_ENCODER, IP_NEGATIVE, ModelFile
+from fooocus_core.downloads import (
+    ADAPTER_FILES,
+    BERT_VOCABULARY,
+    CAPTIONER,
+    IMAGE_ENCODER,
+    IP_NEGATIVE,
+    SAFETY_CHECKER,
+    TAG_LIST,
+    TAGGER,
+    ModelFile,
+)
 from fooocus_core.loading.memory import DevicePlan
 from fooocus_core.params import Image
 from fooocus_core.text.expansion import PromptExpansion, load_expansion
@@ -16,8 +26,11 @@ from fooocus_core.unet.inpaint_head import InpaintHead, load_inpaint_head
 from fooocus_core.unet.ip_adapter import IpAdapter, load_ip_adapter
 from fooocus_core.vae.interposer import Interposer, load_interposer
 from fooocus_core.vae.preview import PreviewNetwork, load_preview
+from fooocus_core.vision.captions import Captioner, load_captioner
 from fooocus_core.vision.clip_vision import ImageEncoder, load_image_encoder
 from fooocus_core.vision.face import FaceFinder, load_face_finder
+from fooocus_core.vision.safety import SafetyChecker, load_safety_checker
+from fooocus_core.vision.tags import Tagger, load_tagger
 from fooocus_core.vision.upscaler import Upscaler, load_upscaler
 from fooocus_core.workflows.recent import Recent
 
@@ -49,6 +62,9 @@ class AuxiliaryNetworks:
         self.read_pictures: Recent[ReadPicture] = Recent(_KEPT_PICTURES)
         self.control_pictures: Recent[Image] = Recent(_KEPT_PICTURES)
         self.face_crops: Recent[Image | None] = Recent(_KEPT_PICTURES)
+        self._captioner: Captioner | None = None
+        self._tagger: Tagger | None = None
+        self._safety_checker: SafetyChecker | None = None
 
     def preview(self, file: str) -> PreviewNetwork | None:
         """The network for quick pictures in ``file``, if that is there.
@@ -143,6 +159,44 @@ class AuxiliaryNetworks:
             self._face_finder = load_face_finder(self._folders.controlnet)
         return self._face_finder
 
+    def captioner(self) -> Captioner:
+        """The network that describes photographs.
+
+        Raises:
+            ModelNotFoundError: No folder holds a file of it.
+            ModelFileError: A file cannot be used.
+            DeviceMemoryError: The device has not enough memory.
+        """
+        if self._captioner is None:
+            weights, vocabulary = self._find(CAPTIONER), self._find(BERT_VOCABULARY)
+            self._captioner = load_captioner(weights, vocabulary, self._plan)
+        return self._captioner
+
+    def tagger(self) -> Tagger:
+        """The network that describes drawings.
+
+        Raises:
+            ModelNotFoundError: No folder holds a file of it.
+            ModelFileError: A file cannot be used.
+            PackageMissingError: What computes it is not installed.
+        """
+        if self._tagger is None:
+            network, tags = self._find(TAGGER), self._find(TAG_LIST)
+            self._tagger = load_tagger(network, tags, self._plan)
+        return self._tagger
+
+    def safety_checker(self) -> SafetyChecker:
+        """The network that finds pictures that are not safe for work.
+
+        Raises:
+            ModelNotFoundError: No folder holds its file.
+            ModelFileError: The file cannot be used.
+            DeviceMemoryError: The device has not enough memory.
+        """
+        if self._safety_checker is None:
+            self._safety_checker = load_safety_checker(self._find(SAFETY_CHECKER), self._plan)
+        return self._safety_checker
+
     def free(self) -> None:
         """Forget everything loaded, and what was made."""
         self._previews.clear()
@@ -156,6 +210,9 @@ class AuxiliaryNetworks:
         self.read_pictures.clear()
         self.control_pictures.clear()
         self.face_crops.clear()
+        self._captioner = None
+        self._tagger = None
+        self._safety_checker = None
 
     def _find(self, file: ModelFile) -> Path:
         return self._catalog.find(file.kind, file.name)

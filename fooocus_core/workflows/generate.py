@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from fooocus_core.choices import InpaintEngine
 from fooocus_core.downloads import CONTROL_FILES
@@ -16,11 +17,12 @@ from fooocus_core.loading.soundness import check_control_net, check_finite
 from fooocus_core.loading.store import Models
 from fooocus_core.performance import MODES
 from fooocus_core.plan import Plan
+from fooocus_core.workflows.censor import censor
 from fooocus_core.workflows.encoding import PictureEncoder
 from fooocus_core.workflows.image_prompt import control_nets, make_guides, show_guides
 from fooocus_core.workflows.inpaint_outpaint import paint_hole, show_hole
 from fooocus_core.workflows.painter import make_painter
-from fooocus_core.workflows.progress import Reporter
+from fooocus_core.workflows.progress import CHECKING, Reporter
 from fooocus_core.workflows.prompts import encode_prompts
 from fooocus_core.workflows.records import describe_picture
 from fooocus_core.workflows.resources import Resources
@@ -40,7 +42,7 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
     announce(plan, reporter)
     resources.require(plan.files)
     if not plan.needs_models:
-        yield from hand_over(make_finished(plan, resources, reporter), reporter)
+        yield from hand_over(make_finished(plan, resources, reporter), plan, resources, reporter)
         return
     reporter.say("Loading models ...", percent=2)
     models = resources.prepare(plan, reporter)
@@ -48,7 +50,7 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
     prompts = encode_prompts(plan, models.base, resources, reporter)
     start = make_start(plan, models, resources, reporter)
     if start.finished:
-        yield from hand_over(start, reporter)
+        yield from hand_over(start, plan, resources, reporter)
         return
     guides = make_guides(plan, resources, reporter)
     reporter.say("Moving model to GPU ...")
@@ -59,6 +61,9 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
         with explained(plan, models, resources):
             image = start.finish(painter.paint(start, prompt))
         record = describe_picture(plan, start.recorded_size, prompt, resources)
+        if plan.params.output.censor:
+            progress.check_image()
+            image = censor(image, resources)
         progress.finish_image()
         yield GeneratedImage(image=image, seed=prompt.composed.seed, record=record)
 
@@ -122,7 +127,13 @@ def explained(plan: Plan, models: Models, resources: Resources) -> Iterator[None
         raise
 
 
-def hand_over(start: Start, reporter: Reporter) -> Iterator[GeneratedImage]:
+def hand_over(
+    start: Start, plan: Plan, resources: Resources, reporter: Reporter
+) -> Iterator[GeneratedImage]:
     """Hand over what is finished."""
+    finished = start.finished
+    if plan.params.output.censor:
+        reporter.say(CHECKING, percent=100)
+        finished = tuple(replace(made, image=censor(made.image, resources)) for made in finished)
     reporter.say("Saving image to system ...", percent=100)
-    yield from start.finished
+    yield from finished

@@ -16,6 +16,8 @@ from fooocus_core.events import (
 )
 from fooocus_core.params import Image
 
+CHECKING = "Checking for NSFW content ..."
+
 
 class Reporter:
     """Counts the percentage of one run and hands events to its caller."""
@@ -88,10 +90,16 @@ class SamplingReporter:
             )
         )
 
+    def check_image(self) -> None:
+        """Announce that the present picture is about to be looked at before it is handed over."""
+        self._say_painted(CHECKING)
+
     def finish_image(self) -> None:
         """Announce that the present picture is about to be handed over."""
-        image = f"image {self._image + 1}/{self._images}"
-        percent = int(self._reporter.percent + self._share * self._steps)
-        self._sink(Progress(percent=percent, text=f"Saving {image} to system ..."))
+        self._say_painted(f"Saving image {self._image + 1}/{self._images} to system ...")
         done = self._share * self._steps * (self._image + 1)
         self._reporter.percent = int(self._prepared + done)
+
+    def _say_painted(self, text: str) -> None:
+        percent = int(self._reporter.percent + self._share * self._steps)
+        self._sink(Progress(percent=percent, text=text))

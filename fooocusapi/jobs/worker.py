@@ -13,9 +13,10 @@ from concurrent.futures import Future
 from contextlib import closing
 from typing import Protocol
 
+from fooocus_core.choices import DescribeKind
 from fooocus_core.errors import FooocusError, RunCancelled
 from fooocus_core.events import CancelToken, Event, EventSink, GeneratedImage, Warned
-from fooocus_core.params import GenerationParams
+from fooocus_core.params import GenerationParams, Image
 from fooocusapi.exceptions import ServiceError
 from fooocusapi.jobs.job import Job, SavedImage
 from fooocusapi.jobs.queue import Call, JobQueue
@@ -40,6 +41,13 @@ class Engine(Protocol):
         Raises:
             RunCancelled: ``cancel`` was switched; pictures handed out before are kept.
             FooocusError: The run failed for a known cause.
+        """
+
+    def describe(self, image: Image, kind: DescribeKind) -> str:
+        """Say in words what a picture shows.
+
+        Raises:
+            FooocusError: It cannot be described, for a known cause.
         """
 
     def free_memory(self) -> None:

@@ -24,6 +24,8 @@ _JSON_FIELDS = frozenset({"loras", "advanced_params"})
 _IMAGE_FIELDS = frozenset({"image", "input_image", "input_mask"})
 _IMAGE_SLOT = "cn_img"
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
+# Fields that take one picture where clients are known to send many.
+_SINGLE = frozenset({"image"})
 _NAME_LISTS = frozenset({"style_selections", "outpaint_selections"})
 # A form has the fields of each image prompt with its number behind them.
 SLOTTED = "image_prompts"
@@ -44,7 +46,8 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         stand at the places of their numbers, those between them without a picture.
 
     Raises:
-        InvalidFieldError: A field that holds JSON text cannot be parsed.
+        InvalidFieldError: A field that holds JSON text cannot be parsed, or ``image`` holds several
+            pictures.
     """
     result: dict[str, Any] = {}
     for name, value in fields:
@@ -56,6 +59,8 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         elif name in _JSON_FIELDS:
             if value not in PLACEHOLDERS:
                 result[name] = _json_value(name, value)
+        elif name in _SINGLE and value != "" and name in result:
+            raise InvalidFieldError((name,), "one picture is wanted, several were sent")
         elif value != "" or (name in _EMPTY_IS_VALUE and name not in result):
             result[name] = value
     prompts = _gather_slots(fields)

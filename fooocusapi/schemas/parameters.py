@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from fooocus_core.choices import ControlKind, Performance, Side, UpscaleVaryMethod
+from fooocus_core.choices import ControlKind, DescribeKind, Performance, Side, UpscaleVaryMethod
 from fooocusapi.schemas.pictures import ImageValue, PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme, SaveExtension
 
@@ -182,7 +182,8 @@ Strength = Annotated[Number, Field(ge=-1.0, le=1.0)]
 CannyThreshold = Annotated[Integer, Field(ge=1, le=255)]
 MaskGrowth = Annotated[Integer, Field(ge=-64, le=64)]
 MethodName = Annotated[UpscaleVaryMethod, _in_any_case(UpscaleVaryMethod)]
-KindName = Annotated[ControlKind, _in_any_case(ControlKind)]
+ControlKindName = Annotated[ControlKind, _in_any_case(ControlKind)]
+DescribeKindName = Annotated[DescribeKind, _in_any_case(DescribeKind)]
 SideNames = Annotated[
     list[Annotated[Side, _in_any_case(Side)]],
     Field(max_length=_MAX_SIDES),
@@ -244,7 +245,7 @@ class ImagePrompt(RequestModel):
             "`ImagePrompt`, 0.75 for `FaceSwap`, 1.0 for `PyraCanny` and `CPDS`."
         ),
     )
-    cn_type: KindName = ControlKind.IMAGE_PROMPT
+    cn_type: ControlKindName = ControlKind.IMAGE_PROMPT
 
 
 ImagePrompts = Annotated[list[ImagePrompt], Field(max_length=_MAX_IMAGE_PROMPTS)]

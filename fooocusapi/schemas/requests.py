@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
 from fooocus_core.choices import UpscaleVaryMethod
 from fooocusapi.schemas.parameters import (
+    DescribeKindName,
     Distance,
     GenerationRequest,
     ImagePrompts,
@@ -129,6 +130,20 @@ class ImagePromptV2(ImagePromptRequest):
     """Pictures that guide; the list has to be given, and may be empty."""
 
     image_prompts: ImagePrompts
+
+
+class DescribeRequest(RequestModel):
+    """A picture to be described in words, and what it is."""
+
+    image: ImageValue
+    type: DescribeKindName | None = Field(
+        default=None, description="`Photo` (default, a sentence) or `Anime` (tags)."
+    )
+    image_type: DescribeKindName | None = Field(default=None, description="Another name of `type`.")
+
+    def picture_fields(self) -> Iterator[PictureField]:
+        """Where pictures stand in this request."""
+        yield PictureField(location=("image",), value=self.image, is_needed=True)
 
 
 class ReadMetadataRequest(RequestModel):

@@ -90,3 +90,9 @@ class PictureMetadata(BaseModel):
     parameters: dict[str, Any] = Field(
         description="The body of a text-to-image request that gives this one picture again."
     )
+
+
+class Description(BaseModel):
+    """What a picture shows, in words."""
+
+    describe: str

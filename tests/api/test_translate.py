@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from fooocus_core.catalog import EXPANSION_FILES
 from fooocus_core.choices import Performance, RefinerSwap, Sampler, Scheduler
 from fooocus_core.config import CoreConfig
+from fooocus_core.downloads import SAFETY_CHECKER
 from fooocus_core.params import FreeUParams, GenerationParams, Lora, Size
 from fooocusapi.app import create_app
 from fooocusapi.settings import Settings
@@ -328,10 +329,38 @@ def test_a_missing_prompt_expansion_is_told_once_in_header_and_log(
     assert client.get(answer.json()[0]["url"].removeprefix("http://127.0.0.1:8888")).content
 
 
-def test_a_picture_that_cannot_be_checked_is_not_made(client: TestClient) -> None:
-    answer = client.post(URL, json={**QUIET, "advanced_params": {"black_out_nsfw": True}})
-    assert answer.status_code == 503
-    assert "black_out_nsfw" in answer.json()["detail"]
+def test_pictures_are_checked_if_the_request_asks_for_it(
+    client: TestClient, core: CoreConfig, engine: FakeEngine
+) -> None:
+    request = {**QUIET, "advanced_params": {"black_out_nsfw": True}}
+    refused = client.post(URL, json=request)
+    assert refused.status_code == 503
+    for part in (SAFETY_CHECKER.name, str(core.folders.safety_checker[0]), "curl --location"):
+        assert part in refused.json()["detail"]
+    assert engine.asked == []
+
+    add_safety_checker(core)
+    assert client.post(URL, json=request).status_code == 200
+    assert client.post(URL, json=QUIET).status_code == 200
+    assert [params.output.censor for params in engine.asked] == [True, False]
+
+
+def test_a_configured_check_is_made_whatever_the_request_says(
+    settings: Settings, core: CoreConfig, engine: FakeEngine
+) -> None:
+    checking = replace(core, defaults=replace(core.defaults, censor=True))
+    with TestClient(create_app(settings, checking, lambda: engine)) as client:
+        assert client.post(URL, json=QUIET).status_code == 503
+        add_safety_checker(core)
+        body = {**QUIET, "advanced_params": {"black_out_nsfw": False}}
+        assert client.post(URL, json=body).status_code == 200
+    assert [params.output.censor for params in engine.asked] == [True]
+
+
+def add_safety_checker(core: CoreConfig) -> None:
+    folder = core.folders.safety_checker[0]
+    folder.mkdir(parents=True)
+    (folder / SAFETY_CHECKER.name).touch()
 
 
 def test_a_mode_whose_lora_is_missing_makes_no_job(client: TestClient, core: CoreConfig) -> None:

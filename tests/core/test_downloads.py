@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fooocus_core.catalog import EXPANSION_WEIGHTS, ModelKind
-from fooocus_core.choices import ControlKind, InpaintEngine, MaskModel, SamModel
+from fooocus_core.choices import ControlKind, DescribeKind, InpaintEngine, MaskModel, SamModel
 from fooocus_core.config import CoreConfig, DownloadLists
 from fooocus_core.downloads import (
     CANNY_CONTROL,
@@ -18,8 +18,10 @@ from fooocus_core.downloads import (
     IP_ADAPTER,
     IP_ADAPTER_FACE,
     IP_NEGATIVE,
+    SAFETY_CHECKER,
     UPSCALER,
     ModelFile,
+    describe_files,
     find_address,
     image_prompt_files,
     inpaint_files,
@@ -76,6 +78,8 @@ def test_the_models_of_presets_are_listed_at_the_same_address(path: object) -> N
         (ModelKind.VAE_APPROX, SD15_FILE),
         (ModelKind.EXPANSION, EXPANSION_WEIGHTS),
         *((ModelKind.LORA, mode.lora.name) for mode in MODES.values() if mode.lora),
+        *((file.kind, file.name) for kind in DescribeKind for file in describe_files(kind)),
+        (SAFETY_CHECKER.kind, SAFETY_CHECKER.name),
         *((ModelKind.INPAINT, f"{name}.onnx") for name in MaskModel if name != "sam"),
     ],
 )

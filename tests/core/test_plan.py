@@ -18,7 +18,9 @@ from fooocus_core.downloads import (
     IP_ADAPTER,
     IP_ADAPTER_FACE,
     IP_NEGATIVE,
+    SAFETY_CHECKER,
     UPSCALER,
+    ModelFile,
     inpaint_files,
 )
 from fooocus_core.errors import InvalidInputError, RunCancelled
@@ -31,6 +33,7 @@ from fooocus_core.params import (
     InpaintParams,
     Lora,
     ModelParams,
+    OutputParams,
     PromptParams,
     SamplingParams,
     Size,
@@ -204,6 +207,20 @@ def test_a_fast_enlarging_needs_the_upscaler_and_neither_texts_nor_models(
     assert plan.files == (UPSCALER,)
     assert plan.pictures == ()
     assert not plan.needs_models
+
+
+@pytest.mark.parametrize(
+    ("method", "files"),
+    [
+        (UpscaleVaryMethod.VARY_SUBTLE, (SAFETY_CHECKER,)),
+        (UpscaleVaryMethod.UPSCALE_FAST_2, (UPSCALER, SAFETY_CHECKER)),
+    ],
+)
+def test_checking_pictures_needs_the_safety_checker(
+    library: Library, method: UpscaleVaryMethod, files: tuple[ModelFile, ...]
+) -> None:
+    asked = replace(ask_to(method), output=OutputParams(censor=True))
+    assert make_plan(asked, library).files == files
 
 
 def test_varying_needs_no_file(library: Library) -> None:

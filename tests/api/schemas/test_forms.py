@@ -71,3 +71,10 @@ def test_places_in_json_have_names_in_a_form(location: Location, named: Location
 )
 def test_only_fields_of_pictures_may_hold_as_much(name: str, is_long: bool) -> None:
     assert may_hold_picture(name) is is_long
+
+
+def test_many_pictures_for_one_are_refused() -> None:
+    with pytest.raises(InvalidFieldError, match="several") as caught:
+        form_to_json([("image", "a"), ("image", "b")])
+    assert caught.value.location == ("image",)
+    assert form_to_json([("image", ""), ("image", "b"), ("image", "")]) == {"image": "b"}

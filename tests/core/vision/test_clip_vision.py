@@ -15,6 +15,7 @@ from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.memory import DevicePlan
 from fooocus_core.loading.residents import Residents
 from fooocus_core.loading.weight_file import Tensors, WeightFile, read_weights
+from fooocus_core.vae.codec import to_pixels
 from fooocus_core.vision.clip_vision import (
     ImageEncoder,
     build_image_encoder,
@@ -88,7 +89,7 @@ def test_pictures_are_stretched_and_normalised_as_recorded(
     square = encoder.fit(PREPARED[f"{case}_image"])
 
     assert np.array_equal(square, PREPARED[f"{case}_ip_resized"])
-    pixels = normalised(square)[:, :, ::8, ::8]
+    pixels = normalised(to_pixels(square))[:, :, ::8, ::8]
     assert_matches(pixels, PREPARED[f"{case}_ip_pixel_values_sub"], 1e-6)
 
 
@@ -107,7 +108,7 @@ def test_a_fitted_picture_is_encoded_as_the_picture_itself(encoder: ImageEncoder
 
 def test_the_weights_behind_the_state_are_in_their_places_too(encoder: ImageEncoder) -> None:
     with torch.no_grad():
-        whole = encoder.network(normalised(RECORDED["img224"]))
+        whole = encoder.network(normalised(to_pixels(RECORDED["img224"])))
 
     assert_matches(whole.image_embeds, RECORDED["vision_embeds"], NETWORK)
 
