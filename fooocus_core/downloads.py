@@ -28,6 +28,9 @@ class ModelFile:
 
 
 UPSCALER = ModelFile(kind=ModelKind.UPSCALER, name="fooocus_upscaler_s409985e5.bin")
+INTERPOSER = ModelFile(kind=ModelKind.VAE_APPROX, name="xl-to-v1_interposer-v4.0.safetensors")
+SDXL_PREVIEW = ModelFile(kind=ModelKind.VAE_APPROX, name="xlvaeapp.pth")
+SD15_PREVIEW = ModelFile(kind=ModelKind.VAE_APPROX, name="vaeapp_sd15.pth")
 IMAGE_ENCODER = ModelFile(kind=ModelKind.CLIP_VISION, name="clip_vision_vit_h.safetensors")
 IP_ADAPTER = ModelFile(kind=ModelKind.CONTROLNET, name="ip-adapter-plus_sdxl_vit-h.bin")
 IP_ADAPTER_FACE = ModelFile(kind=ModelKind.CONTROLNET, name="ip-adapter-plus-face_sdxl_vit-h.bin")
@@ -50,7 +53,7 @@ TAG_LIST = ModelFile(kind=ModelKind.CLIP_VISION, name="wd-v1-4-moat-tagger-v2.cs
 SAFETY_CHECKER = ModelFile(
     kind=ModelKind.SAFETY_CHECKER, name="stable-diffusion-safety-checker.bin"
 )
-_INPAINT_HEAD = ModelFile(kind=ModelKind.INPAINT, name="fooocus_inpaint_head.pth")
+INPAINT_HEAD = ModelFile(kind=ModelKind.INPAINT, name="fooocus_inpaint_head.pth")
 _INPAINT_PATCHES = {
     InpaintEngine.V1: "inpaint.fooocus.patch",
     InpaintEngine.V2_5: "inpaint_v25.fooocus.patch",
@@ -83,7 +86,7 @@ def inpaint_files(engine: InpaintEngine) -> tuple[ModelFile, ...]:
     patch = _INPAINT_PATCHES.get(engine)
     if patch is None:
         return ()
-    return (_INPAINT_HEAD, ModelFile(kind=ModelKind.INPAINT, name=patch))
+    return (INPAINT_HEAD, ModelFile(kind=ModelKind.INPAINT, name=patch))
 
 
 def image_prompt_files(kind: ControlKind, control: ControlParams) -> tuple[ModelFile, ...]:

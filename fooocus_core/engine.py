@@ -33,12 +33,13 @@ def create_engine(config: CoreConfig, options: DeviceOptions) -> Engine:
     plan = pick_device(options)
     set_up_torch(plan)
     _log.info("device %s, UNet in %s, VAE in %s", plan.device, plan.unet, plan.vae)
+    catalog = Catalog(config.folders)
     resources = Resources(
         config=config,
-        catalog=Catalog(config.folders),
+        catalog=catalog,
         hashes=HashCache(config.folders.outputs / HASH_CACHE_FILE),
         models=ModelStore(plan),
-        auxiliary=AuxiliaryNetworks(plan, config.folders),
+        auxiliary=AuxiliaryNetworks(plan, catalog),
         tokenizer=Tokenizer(),
     )
     return Engine(resources, load_styles(config.folders.user_styles))

@@ -21,7 +21,6 @@ from fooocus_core.prompt.wildcards import Wildcards
 from fooocus_core.sampling.inpaint_blend import KnownPart
 from fooocus_core.sampling.refiner import Model, Route
 from fooocus_core.text.tokens import Tokenizer
-from fooocus_core.unet.inpaint_head import load_inpaint_head
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.resources import Resources
@@ -60,7 +59,7 @@ def make_resources(models: Path, folder: Path, store: ModelStore | None = None) 
         catalog=Catalog(config.folders),
         hashes=HashCache(folder / "hashes"),
         models=store,
-        auxiliary=AuxiliaryNetworks(store.plan, config.folders),
+        auxiliary=AuxiliaryNetworks(store.plan, Catalog(config.folders)),
         tokenizer=Tokenizer(),
     )
 
@@ -83,7 +82,7 @@ def hole_start(resources: Resources) -> Start:
     mask = torch.zeros(1, 1, 16, 16)
     mask[..., 4:12, 4:12] = 1.0
     known = KnownPart(latent=latent, mask=mask)
-    head = load_inpaint_head(resources.config.folders.inpaint)
+    head = resources.auxiliary.inpaint_head()
     return Start(
         size=Size(128, 128),
         recorded_size=Size(128, 128),

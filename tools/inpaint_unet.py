@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fooocus_core.downloads import INPAINT_HEAD
 from fooocus_core.loading.lora_names import unet_names
-from fooocus_core.unet.inpaint_head import HEAD_FILE, InpaintFeature
+from fooocus_core.unet.inpaint_head import InpaintFeature
 from tools.inpaint_lessons import Lesson
 
 PATCH_FILE = "inpaint_v26.fooocus.patch"
@@ -156,7 +157,7 @@ def restored(parts: Quantised) -> Tensor:
 def write_files(model: InpaintUNet, folder: Path) -> None:
     """Write head and patch in the published layouts; an older file is replaced by a whole one."""
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {HEAD_FILE: {"head": model.head.cpu().clone()}, PATCH_FILE: model.patch()}
+    contents = {INPAINT_HEAD.name: {"head": model.head.cpu().clone()}, PATCH_FILE: model.patch()}
     for name, content in contents.items():
         part = folder / f"{name}.part"
         torch.save(content, part)

@@ -6,7 +6,7 @@ UNet's first hidden state. Knows neither how the hole was found nor what is put 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fooocus_core.errors import ModelFileError, ModelNotFoundError
+from fooocus_core.downloads import INPAINT_HEAD
+from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.weight_file import read_weights
 from fooocus_core.vae.codec import PIXELS_PER_LATENT
-
-HEAD_FILE = "fooocus_inpaint_head.pth"
 
 _KEY = "head"
 _MASK_CHANNELS = 1
@@ -54,7 +53,8 @@ class InpaintFeature:
         width, own = unet.conv_in.out_channels, self.values.shape[1]
         if own != width:
             raise ModelFileError(
-                f"{HEAD_FILE} is for models of width {own}, but the base model's is {width}."
+                f"{INPAINT_HEAD.name} is for models of width {own}, but the base model's is "
+                f"{width}."
             )
         values = self.values
 
@@ -98,23 +98,12 @@ class InpaintHead:
         return InpaintFeature(values=functional.conv2d(padded, self.weight))
 
 
-def load_inpaint_head(folders: Sequence[Path]) -> InpaintHead:
-    """Load the head from the first folder that holds its file.
-
-    Args:
-        folders: The folders of ``inpaint``.
+def load_inpaint_head(path: Path) -> InpaintHead:
+    """Load the head from its file.
 
     Raises:
-        ModelNotFoundError: No folder holds the file.
         ModelFileError: The file is unreadable or holds something else.
     """
-    path = next((f / HEAD_FILE for f in folders if (f / HEAD_FILE).is_file()), None)
-    if path is None:
-        searched = ", ".join(str(folder) for folder in folders)
-        raise ModelNotFoundError(
-            f"{HEAD_FILE} is needed to inpaint with an inpaint engine, but it is in none of the "
-            f"folders searched: {searched}."
-        )
     weight = read_weights(path).tensors.get(_KEY)
     expected = (_MASK_CHANNELS + _LATENT_CHANNELS, _KERNEL, _KERNEL)
     if weight is None or tuple(weight.shape[1:]) != expected:

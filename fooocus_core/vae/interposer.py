@@ -5,18 +5,15 @@ Does not know samplers; latents here are those of the VAEs, not scaled for a UNe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fooocus_core.errors import ModelFileError, ModelNotFoundError
+from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.memory import DevicePlan
 from fooocus_core.loading.weight_file import read_weights
-
-INTERPOSER_FILE = "xl-to-v1_interposer-v4.0.safetensors"
 
 _LATENT_CHANNELS = 4
 _CHANNELS = 64
@@ -82,24 +79,15 @@ class _Block(nn.Module):
         return functional.relu(self.long(x) + x)
 
 
-def load_interposer(folders: Sequence[Path], plan: DevicePlan) -> Interposer:
-    """Load the network from the first folder that holds its file.
+def load_interposer(path: Path, plan: DevicePlan) -> Interposer:
+    """Load the network from its file.
 
     Args:
-        folders: The folders of ``vae_approx``.
         plan: Device and dtype.
 
     Raises:
-        ModelNotFoundError: No folder holds the file.
         ModelFileError: The file is unreadable or not such a network.
     """
-    path = next((f / INTERPOSER_FILE for f in folders if (f / INTERPOSER_FILE).is_file()), None)
-    if path is None:
-        searched = ", ".join(str(folder) for folder in folders)
-        raise ModelNotFoundError(
-            f"{INTERPOSER_FILE} is needed to go on with an SD 1.5 refiner, but it is in none of "
-            f"the folders searched: {searched}."
-        )
     network = Interposer()
     try:
         network.load_state_dict(dict(read_weights(path).tensors), strict=True)

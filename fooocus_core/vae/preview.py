@@ -5,7 +5,6 @@ Knows nothing of the VAE proper; a missing network file only means that there ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,6 @@ from torch.nn import functional
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.memory import DevicePlan
 from fooocus_core.loading.weight_file import read_weights
-
-SDXL_FILE = "xlvaeapp.pth"
-SD15_FILE = "vaeapp_sd15.pth"
 
 _CHANNELS = (4, 8, 16, 32, 64, 32, 16, 8, 3)
 _KERNELS = (7, 5, 3, 3, 3, 3, 3, 3)
@@ -63,17 +59,12 @@ class PreviewNetwork(nn.Module):
         return np.clip(array, 0, 255).astype(np.uint8)
 
 
-def load_preview(
-    folders: Sequence[Path], plan: DevicePlan, *, name: str = SDXL_FILE
-) -> PreviewNetwork | None:
-    """Load the preview network, or return ``None`` if no folder holds its file.
+def load_preview(path: Path, plan: DevicePlan) -> PreviewNetwork:
+    """Load the network from its file.
 
     Raises:
-        ModelFileError: The file exists but is not such a network.
+        ModelFileError: The file is unreadable or not such a network.
     """
-    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
-    if path is None:
-        return None
     network = PreviewNetwork()
     try:
         network.load_state_dict(dict(read_weights(path).tensors), strict=True)

@@ -6,7 +6,7 @@ Knows neither how the network is built nor what the cropped face is for.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -22,7 +22,6 @@ from fooocus_core.errors import (
     DeviceMemoryError,
     InvalidInputError,
     ModelFileError,
-    ModelNotFoundError,
 )
 from fooocus_core.images.arrays import size_of
 from fooocus_core.images.sizes import check_searchable
@@ -32,7 +31,6 @@ from fooocus_core.loading.weight_file import Tensors, read_weights
 from fooocus_core.params import Image, Size
 from fooocus_core.vision.retinaface import STRIDES, Check, Predictions, RetinaFace
 
-FACE_FINDER_FILE = FACE_FINDER.name
 CROP_SIDE = 512
 
 # Where the landmarks of the face come to lie in the cropped picture.
@@ -228,23 +226,12 @@ def align_matrix(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
     return matrix.astype(np.float64)
 
 
-def load_face_finder(folders: Sequence[Path]) -> FaceFinder:
-    """Load the face finder from the first folder that holds its file.
-
-    Args:
-        folders: The folders of ``controlnet``.
+def load_face_finder(path: Path) -> FaceFinder:
+    """Load the face finder from its file.
 
     Raises:
-        ModelNotFoundError: No folder holds the file.
         ModelFileError: The file is unreadable or not this network.
     """
-    path = next((f / FACE_FINDER_FILE for f in folders if (f / FACE_FINDER_FILE).is_file()), None)
-    if path is None:
-        searched = ", ".join(str(folder) for folder in folders)
-        raise ModelNotFoundError(
-            f"{FACE_FINDER_FILE} is needed to find faces, but it is in none of the folders "
-            f"searched: {searched}."
-        )
     file = read_weights(path)
     with naming_part(path, "face finder"):
         return FaceFinder(build_network(file.tensors, torch.device("cpu")))
@@ -279,7 +266,7 @@ def _check_finite(predictions: Predictions) -> None:
     values = (predictions.offsets, predictions.probabilities, predictions.landmarks)
     if not all(bool(torch.isfinite(part).all()) for part in values):
         raise ModelFileError(
-            f"{FACE_FINDER_FILE} gave values that are not finite, so no face can be found; the "
+            f"{FACE_FINDER.name} gave values that are not finite, so no face can be found; the "
             "file is damaged."
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from fooocus_core.downloads import UPSCALER
-from fooocus_core.errors import DeviceMemoryError, ModelFileError, ModelNotFoundError
+from fooocus_core.errors import DeviceMemoryError, ModelFileError
 from fooocus_core.loading.filling import fill_weights, naming_part
 from fooocus_core.loading.memory import DevicePlan, free_cached_memory, memory_errors
 from fooocus_core.loading.weight_file import Tensors, read_weights
 from fooocus_core.params import Image
 from fooocus_core.vae.codec import to_image, to_pixels
 from fooocus_core.vae.tiling import Tiles, finished_rows
-
-UPSCALER_FILE = UPSCALER.name
 
 Check = Callable[[], None]
 
@@ -191,25 +189,16 @@ class Upscaler:
         return enlarged
 
 
-def load_upscaler(folders: Sequence[Path], plan: DevicePlan) -> Upscaler:
-    """Load the upscaler from the first folder that holds its file.
+def load_upscaler(path: Path, plan: DevicePlan) -> Upscaler:
+    """Load the upscaler from its file.
 
     Args:
-        folders: The folders of ``upscale_models``.
         plan: Device; the network computes in float32 everywhere.
 
     Raises:
-        ModelNotFoundError: No folder holds the file.
         ModelFileError: The file is unreadable or not such a network.
         DeviceMemoryError: The device has not enough memory.
     """
-    path = next((f / UPSCALER_FILE for f in folders if (f / UPSCALER_FILE).is_file()), None)
-    if path is None:
-        searched = ", ".join(str(folder) for folder in folders)
-        raise ModelNotFoundError(
-            f"{UPSCALER_FILE} is needed to enlarge pictures, but it is in none of the folders "
-            f"searched: {searched}."
-        )
     file = read_weights(path)
     with memory_errors(f"loading {path.name}"), naming_part(path, "upscaler"):
         network = build_network(file.tensors, plan.device)
@@ -246,7 +235,7 @@ def build_network(tensors: Tensors, device: torch.device) -> EsrganNetwork:
 def _to_image(values: Tensor) -> Image:
     if not torch.isfinite(values).all():
         raise ModelFileError(
-            f"{UPSCALER_FILE} gave values that are not finite, so there is no picture; the file "
+            f"{UPSCALER.name} gave values that are not finite, so there is no picture; the file "
             "is damaged."
         )
     return to_image(values.clamp_(0.0, 1.0))

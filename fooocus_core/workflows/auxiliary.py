@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
-from fooocus_core.catalog import Catalog
+from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.choices import ControlKind
-from fooocus_core.config import Folders
 from fooocus_core.downloads import (
     ADAPTER_FILES,
     BERT_VOCABULARY,
     CAPTIONER,
+    FACE_FINDER,
     IMAGE_ENCODER,
+    INPAINT_HEAD,
+    INTERPOSER,
     IP_NEGATIVE,
     SAFETY_CHECKER,
     TAG_LIST,
     TAGGER,
+    UPSCALER,
     ModelFile,
 )
 from fooocus_core.loading.memory import DevicePlan
+from fooocus_core.loading.weight_file import weights_state
 from fooocus_core.params import Image
 from fooocus_core.text.expansion import PromptExpansion, load_expansion
 from fooocus_core.unet.image_attention import ReadPicture
@@ -34,12 +39,19 @@ from fooocus_core.vision.tags import Tagger, load_tagger
 from fooocus_core.vision.upscaler import Upscaler, load_upscaler
 from fooocus_core.workflows.recent import Recent
 
+Network = TypeVar("Network")
+
 # Those of two generations with as many image prompts as the service takes.
 _KEPT_PICTURES = 8
 
 
 class AuxiliaryNetworks:
-    """Loads each network when first asked for; looks again if its files were missing.
+    """Loads each network when first asked for, and again when its files have changed.
+
+    What every method but :meth:`preview` and :meth:`expansion` raises:
+        ModelNotFoundError: No folder holds a file of it.
+        ModelFileError: A file cannot be used.
+        DeviceMemoryError: The device has not enough memory.
 
     Attributes:
         read_pictures: What image encoder and adapters made of pictures.
@@ -47,172 +59,105 @@ class AuxiliaryNetworks:
         face_crops: What the face finder cropped pictures to; ``None`` = it found no face.
     """
 
-    def __init__(self, plan: DevicePlan, folders: Folders) -> None:
+    def __init__(self, plan: DevicePlan, catalog: Catalog) -> None:
+        """Start with nothing loaded."""
         self._plan = plan
-        self._folders = folders
-        self._previews: dict[str, PreviewNetwork] = {}
-        self._interposer: Interposer | None = None
+        self._catalog = catalog
+        self._loaded: dict[tuple[ModelFile, ...], tuple[Hashable, Any]] = {}
         self._expansion: PromptExpansion | None = None
-        self._upscaler: Upscaler | None = None
-        self._inpaint_head: InpaintHead | None = None
-        self._catalog = Catalog(folders)
-        self._image_encoder: ImageEncoder | None = None
-        self._ip_adapters: dict[ControlKind, IpAdapter] = {}
-        self._face_finder: FaceFinder | None = None
         self.read_pictures: Recent[ReadPicture] = Recent(_KEPT_PICTURES)
         self.control_pictures: Recent[Image] = Recent(_KEPT_PICTURES)
         self.face_crops: Recent[Image | None] = Recent(_KEPT_PICTURES)
-        self._captioner: Captioner | None = None
-        self._tagger: Tagger | None = None
-        self._safety_checker: SafetyChecker | None = None
 
-    def preview(self, file: str) -> PreviewNetwork | None:
+    def preview(self, file: ModelFile) -> PreviewNetwork | None:
         """The network for quick pictures in ``file``, if that is there.
 
         Raises:
             ModelFileError: The file cannot be used.
         """
-        if file not in self._previews:
-            network = load_preview(self._folders.vae_approx, self._plan, name=file)
-            if network is None:
-                return None
-            self._previews[file] = network
-        return self._previews[file]
-
-    def interposer(self) -> Interposer:
-        """The network from SDXL's latents to those of SD 1.5.
-
-        Raises:
-            ModelNotFoundError: No folder holds its file.
-            ModelFileError: The file cannot be used.
-        """
-        if self._interposer is None:
-            self._interposer = load_interposer(self._folders.vae_approx, self._plan)
-        return self._interposer
+        if self._catalog.match(file.kind, file.name) is None:
+            return None
+        return self._network(lambda path: load_preview(path, self._plan), file)
 
     def expansion(self) -> PromptExpansion | None:
         """The prompt expansion, if a folder holds all its files.
 
         Raises:
             ModelFileError: A file cannot be used.
+            DeviceMemoryError: The device has not enough memory.
         """
         if self._expansion is None:
-            self._expansion = load_expansion(self._folders.expansion, self._plan)
+            folders = self._catalog.folders(ModelKind.EXPANSION)
+            self._expansion = load_expansion(folders, self._plan)
         return self._expansion
 
-    def upscaler(self) -> Upscaler:
-        """The network that enlarges pictures.
+    def interposer(self) -> Interposer:
+        """The network from SDXL's latents to those of SD 1.5."""
+        return self._network(lambda path: load_interposer(path, self._plan), INTERPOSER)
 
-        Raises:
-            ModelNotFoundError: No folder holds its file.
-            ModelFileError: The file cannot be used.
-            DeviceMemoryError: The device has not enough memory.
-        """
-        if self._upscaler is None:
-            self._upscaler = load_upscaler(self._folders.upscale_models, self._plan)
-        return self._upscaler
+    def upscaler(self) -> Upscaler:
+        """The network that enlarges pictures."""
+        return self._network(lambda path: load_upscaler(path, self._plan), UPSCALER)
 
     def inpaint_head(self) -> InpaintHead:
-        """The convolution that shows an inpaint model the surroundings of the hole.
-
-        Raises:
-            ModelNotFoundError: No folder holds its file.
-            ModelFileError: The file cannot be used.
-        """
-        if self._inpaint_head is None:
-            self._inpaint_head = load_inpaint_head(self._folders.inpaint)
-        return self._inpaint_head
+        """The convolution that shows an inpaint model the surroundings of the hole."""
+        return self._network(load_inpaint_head, INPAINT_HEAD)
 
     def image_encoder(self) -> ImageEncoder:
-        """The network that image prompts are read with.
-
-        Raises:
-            ModelNotFoundError: No folder holds its file.
-            ModelFileError: The file cannot be used.
-            DeviceMemoryError: The device has not enough memory.
-        """
-        if self._image_encoder is None:
-            self._image_encoder = load_image_encoder(self._find(IMAGE_ENCODER), self._plan)
-        return self._image_encoder
+        """The network that image prompts are read with."""
+        return self._network(lambda path: load_image_encoder(path, self._plan), IMAGE_ENCODER)
 
     def ip_adapter(self, kind: ControlKind) -> IpAdapter:
-        """What makes keys and values of encoded pictures of a kind that is attended to.
-
-        Raises:
-            ModelNotFoundError: No folder holds a file of it.
-            ModelFileError: A file cannot be used.
-            DeviceMemoryError: The device has not enough memory.
-        """
-        if kind not in self._ip_adapters:
-            path, negative = self._find(ADAPTER_FILES[kind]), self._find(IP_NEGATIVE)
-            self._ip_adapters[kind] = load_ip_adapter(path, negative, self._plan)
-        return self._ip_adapters[kind]
+        """What makes keys and values of encoded pictures of a kind that is attended to."""
+        return self._network(
+            lambda path, negative: load_ip_adapter(path, negative, self._plan),
+            ADAPTER_FILES[kind],
+            IP_NEGATIVE,
+        )
 
     def face_finder(self) -> FaceFinder:
-        """The network that finds faces.
-
-        Raises:
-            ModelNotFoundError: No folder holds its file.
-            ModelFileError: The file cannot be used.
-        """
-        if self._face_finder is None:
-            self._face_finder = load_face_finder(self._folders.controlnet)
-        return self._face_finder
+        """The network that finds faces."""
+        return self._network(load_face_finder, FACE_FINDER)
 
     def captioner(self) -> Captioner:
-        """The network that describes photographs.
-
-        Raises:
-            ModelNotFoundError: No folder holds a file of it.
-            ModelFileError: A file cannot be used.
-            DeviceMemoryError: The device has not enough memory.
-        """
-        if self._captioner is None:
-            weights, vocabulary = self._find(CAPTIONER), self._find(BERT_VOCABULARY)
-            self._captioner = load_captioner(weights, vocabulary, self._plan)
-        return self._captioner
+        """The network that describes photographs."""
+        return self._network(
+            lambda path, words: load_captioner(path, words, self._plan), CAPTIONER, BERT_VOCABULARY
+        )
 
     def tagger(self) -> Tagger:
         """The network that describes drawings.
 
         Raises:
-            ModelNotFoundError: No folder holds a file of it.
-            ModelFileError: A file cannot be used.
             PackageMissingError: What computes it is not installed.
         """
-        if self._tagger is None:
-            network, tags = self._find(TAGGER), self._find(TAG_LIST)
-            self._tagger = load_tagger(network, tags, self._plan)
-        return self._tagger
+        return self._network(
+            lambda path, tags: load_tagger(path, tags, self._plan), TAGGER, TAG_LIST
+        )
 
     def safety_checker(self) -> SafetyChecker:
-        """The network that finds pictures that are not safe for work.
-
-        Raises:
-            ModelNotFoundError: No folder holds its file.
-            ModelFileError: The file cannot be used.
-            DeviceMemoryError: The device has not enough memory.
-        """
-        if self._safety_checker is None:
-            self._safety_checker = load_safety_checker(self._find(SAFETY_CHECKER), self._plan)
-        return self._safety_checker
+        """The network that finds pictures that are not safe for work."""
+        return self._network(lambda path: load_safety_checker(path, self._plan), SAFETY_CHECKER)
 
     def free(self) -> None:
         """Forget everything loaded, and what was made."""
-        self._previews.clear()
-        self._interposer = None
+        self._loaded.clear()
         self._expansion = None
-        self._upscaler = None
-        self._inpaint_head = None
-        self._image_encoder = None
-        self._ip_adapters.clear()
-        self._face_finder = None
+        self._forget_pictures()
+
+    def _network(self, load: Callable[..., Network], *files: ModelFile) -> Network:
+        paths = [self._catalog.find(file.kind, file.name) for file in files]
+        state = tuple(map(weights_state, paths))
+        kept_state, kept = self._loaded.pop(files, (None, None))
+        if kept is not None and kept_state != state:
+            # Let go of before the new one comes; what it made is not what that would make.
+            kept = None
+            self._forget_pictures()
+        network: Network = load(*paths) if kept is None else kept
+        self._loaded[files] = state, network
+        return network
+
+    def _forget_pictures(self) -> None:
         self.read_pictures.clear()
         self.control_pictures.clear()
         self.face_crops.clear()
-        self._captioner = None
-        self._tagger = None
-        self._safety_checker = None
-
-    def _find(self, file: ModelFile) -> Path:
-        return self._catalog.find(file.kind, file.name)

@@ -13,6 +13,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from fooocus_core.choices import RefinerSwap
+from fooocus_core.downloads import SD15_PREVIEW, SDXL_PREVIEW
 from fooocus_core.loading.checkpoint import Checkpoint, CheckpointKind, Prediction, Refiner
 from fooocus_core.loading.store import Models
 from fooocus_core.params import GuidanceParams, Image, Size
@@ -49,7 +50,7 @@ from fooocus_core.unet.size_conditioning import (
     SizeConditioning,
 )
 from fooocus_core.vae.codec import PIXELS_PER_LATENT, decode
-from fooocus_core.vae.preview import SD15_FILE, SDXL_FILE, PreviewNetwork
+from fooocus_core.vae.preview import PreviewNetwork
 from fooocus_core.workflows.encoding import plan_route
 from fooocus_core.workflows.progress import Reporter, SamplingReporter
 from fooocus_core.workflows.prompts import EncodedPrompt
@@ -243,7 +244,7 @@ def _make_artist(
 ) -> Artist:
     is_sd15 = model.kind is CheckpointKind.SD15
     wants_previews = plan.params.output.previews
-    file = SD15_FILE if is_sd15 else SDXL_FILE
+    file = SD15_PREVIEW if is_sd15 else SDXL_PREVIEW
     return Artist(
         kind=model.kind,
         prediction=model.prediction,

@@ -15,10 +15,13 @@ from fooocus_core.downloads import (
     CPDS_CONTROL,
     FACE_FINDER,
     IMAGE_ENCODER,
+    INTERPOSER,
     IP_ADAPTER,
     IP_ADAPTER_FACE,
     IP_NEGATIVE,
     SAFETY_CHECKER,
+    SD15_PREVIEW,
+    SDXL_PREVIEW,
     UPSCALER,
     ModelFile,
     describe_files,
@@ -30,9 +33,6 @@ from fooocus_core.downloads import (
 from fooocus_core.params import ControlParams
 from fooocus_core.performance import MODES
 from fooocus_core.presets import PRESETS_FOLDER, read_preset
-from fooocus_core.vae.interposer import INTERPOSER_FILE
-from fooocus_core.vae.preview import SD15_FILE, SDXL_FILE
-from fooocus_core.vision.upscaler import UPSCALER_FILE
 
 NOTHING = DownloadLists(checkpoints={}, loras={}, embeddings={}, vae={})
 LISTS = {
@@ -72,10 +72,10 @@ def test_the_models_of_presets_are_listed_at_the_same_address(path: object) -> N
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        (ModelKind.UPSCALER, UPSCALER_FILE),
-        (ModelKind.VAE_APPROX, INTERPOSER_FILE),
-        (ModelKind.VAE_APPROX, SDXL_FILE),
-        (ModelKind.VAE_APPROX, SD15_FILE),
+        (ModelKind.UPSCALER, UPSCALER.name),
+        (ModelKind.VAE_APPROX, INTERPOSER.name),
+        (ModelKind.VAE_APPROX, SDXL_PREVIEW.name),
+        (ModelKind.VAE_APPROX, SD15_PREVIEW.name),
         (ModelKind.EXPANSION, EXPANSION_WEIGHTS),
         *((ModelKind.LORA, mode.lora.name) for mode in MODES.values() if mode.lora),
         *((file.kind, file.name) for kind in DescribeKind for file in describe_files(kind)),
@@ -93,8 +93,7 @@ def test_every_size_of_segment_anything_is_published(size: SamModel) -> None:
     assert len([name for name in names if name.startswith(f"sam_{size}_")]) == 1
 
 
-def test_the_upscaler_is_the_file_that_is_read() -> None:
-    assert UPSCALER.name == UPSCALER_FILE
+def test_the_upscaler_is_the_published_one() -> None:
     assert published_files()[UPSCALER].size == 33_636_613
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fooocus_core.downloads import INPAINT_HEAD
 from fooocus_core.loading.lora import match_lora, read_lora
 from fooocus_core.loading.weight_patches import PatchSet, patched_weights
 from fooocus_core.unet.inpaint_head import load_inpaint_head
@@ -81,7 +82,7 @@ def test_files_are_read_by_the_pipeline_as_they_were_trained(
     model = trainer.model
 
     write_files(model, tmp_path)
-    head = load_inpaint_head([tmp_path])
+    head = load_inpaint_head(tmp_path / INPAINT_HEAD.name)
     wanted = model.patched()
     entries = read_lora(tmp_path / PATCH_FILE)
     with torch.no_grad():

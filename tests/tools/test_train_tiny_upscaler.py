@@ -11,9 +11,10 @@ import torch
 from torch.nn import functional
 
 from fooocus_core.config import DeviceOptions
+from fooocus_core.downloads import UPSCALER
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
-from fooocus_core.vision.upscaler import UPSCALER_FILE, build_network, load_upscaler
+from fooocus_core.vision.upscaler import build_network, load_upscaler
 from tools.train_tiny_upscaler import (
     FACTOR,
     Trainer,
@@ -71,25 +72,25 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
 
 
 def test_the_file_has_the_published_layout(tmp_path: Path) -> None:
-    write_file(make_network(), tmp_path / UPSCALER_FILE)
+    write_file(make_network(), tmp_path / UPSCALER.name)
 
-    tensors = torch.load(tmp_path / UPSCALER_FILE, weights_only=True)
+    tensors = torch.load(tmp_path / UPSCALER.name, weights_only=True)
 
     assert layout(list(tensors)) == layout(list(json.loads(MANIFEST.read_text())))
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
 
 
 def test_shipped_upscaler_is_read_by_the_pipeline(shipped: Path) -> None:
-    upscaler = load_upscaler([shipped], plan_device(None, DeviceOptions()))
+    upscaler = load_upscaler(shipped / UPSCALER.name, plan_device(None, DeviceOptions()))
 
     enlarged = upscaler.enlarge(np.full((5, 7, 3), (200, 100, 50), np.uint8))
 
     assert enlarged.shape == (20, 28, 3)
-    assert (shipped / UPSCALER_FILE).stat().st_size <= MOST_BYTES
+    assert (shipped / UPSCALER.name).stat().st_size <= MOST_BYTES
 
 
 def test_shipped_upscaler_beats_bicubic_on_drawings_it_has_not_seen(shipped: Path) -> None:
-    network = build_network(read_weights(shipped / UPSCALER_FILE).tensors, torch.device("cpu"))
+    network = build_network(read_weights(shipped / UPSCALER.name).tensors, torch.device("cpu"))
 
     bicubic, ours = compare(network, held_out(8))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from fooocus_core.downloads import UPSCALER
 from fooocus_core.errors import InvalidInputError
 from fooocus_core.images.arrays import Mask
 from fooocus_core.images.fill import fill_hole
@@ -24,7 +25,7 @@ PHOTO_WORKER = load_arrays("components/inpaint_worker")
 
 @pytest.fixture(scope="module")
 def upscaler(weights: Path) -> Upscaler:
-    return load_upscaler([weights / "upscale_models"], CPU_PLAN)
+    return load_upscaler(weights / "upscale_models" / UPSCALER.name, CPU_PLAN)
 
 
 def repeat_pixels(image: Image) -> Image:

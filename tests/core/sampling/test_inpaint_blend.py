@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fooocus_core.choices import RefinerSwap, Sampler, Scheduler
+from fooocus_core.downloads import INPAINT_HEAD
 from fooocus_core.loading.checkpoint import Checkpoint
 from fooocus_core.params import GuidanceParams
 from fooocus_core.sampling.denoiser import GuidedDenoiser
@@ -152,7 +153,9 @@ def test_runs_with_the_inpaint_head_end_at_the_recorded_latent(
         ),
         noise_model=noise_model(run.scheduler),
     )
-    feature = load_inpaint_head([weights / "inpaint"]).feature(mask, KARRAS.to_sampler(latent))
+    feature = load_inpaint_head(weights / "inpaint" / INPAINT_HEAD.name).feature(
+        mask, KARRAS.to_sampler(latent)
+    )
     turn = Turn(
         denoiser=denoiser,
         format=KARRAS,

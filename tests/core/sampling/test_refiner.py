@@ -15,6 +15,7 @@ from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
 from fooocus_core.choices import RefinerSwap, Sampler, Scheduler
+from fooocus_core.downloads import INTERPOSER
 from fooocus_core.loading.checkpoint import Checkpoint, CheckpointKind
 from fooocus_core.params import GuidanceParams
 from fooocus_core.sampling.denoiser import MAX_REPEATS, GuidedDenoiser
@@ -70,7 +71,7 @@ def refiners(weights: Path) -> dict[str, Checkpoint]:
 
 @pytest.fixture(scope="module")
 def interposer(weights: Path) -> Interposer:
-    return load_interposer([weights / "vae_approx"], CPU_PLAN)
+    return load_interposer(weights / "vae_approx" / INTERPOSER.name, CPU_PLAN)
 
 
 @pytest.fixture

@@ -6,15 +6,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fooocus_core.errors import ModelFileError, ModelNotFoundError
-from fooocus_core.vae.interposer import INTERPOSER_FILE, Interposer, load_interposer
+from fooocus_core.downloads import INTERPOSER
+from fooocus_core.errors import ModelFileError
+from fooocus_core.vae.interposer import Interposer, load_interposer
 from tests.golden import NETWORK, assert_matches, load_arrays, load_json
 from tests.networks import CPU_PLAN, sine_tensor
 
 
 def test_a_converted_latent_equals_the_vector(weights: Path) -> None:
     recorded = load_arrays("components/refiner")
-    network = load_interposer([weights / "vae_approx"], CPU_PLAN)
+    network = load_interposer(weights / "vae_approx" / INTERPOSER.name, CPU_PLAN)
 
     latent = network.convert(torch.from_numpy(recorded["interposer_in"]))
 
@@ -47,7 +48,7 @@ def test_entries_are_those_of_the_published_file() -> None:
 
 
 def test_half_precision_weights_leave_the_dtype_of_the_latent(weights: Path) -> None:
-    network = load_interposer([weights / "vae_approx"], CPU_PLAN).to(torch.bfloat16)
+    network = load_interposer(weights / "vae_approx" / INTERPOSER.name, CPU_PLAN).to(torch.bfloat16)
 
     latent = network.convert(torch.zeros(1, 4, 8, 8))
 
@@ -55,22 +56,8 @@ def test_half_precision_weights_leave_the_dtype_of_the_latent(weights: Path) -> 
     assert latent.isfinite().all()
 
 
-def test_the_first_folder_that_holds_the_file_is_used(weights: Path, tmp_path: Path) -> None:
-    network = load_interposer([tmp_path, weights / "vae_approx"], CPU_PLAN)
-
-    assert not network.training
-
-
-def test_a_missing_file_is_named_with_the_folders_searched(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError) as caught:
-        load_interposer([tmp_path / "vae_approx"], CPU_PLAN)
-
-    assert INTERPOSER_FILE in str(caught.value)
-    assert str(tmp_path / "vae_approx") in str(caught.value)
-
-
 def test_a_file_of_another_network_is_an_error(tmp_path: Path) -> None:
-    save_file({"conv1.weight": torch.zeros(8, 4, 7, 7)}, tmp_path / INTERPOSER_FILE)
+    save_file({"conv1.weight": torch.zeros(8, 4, 7, 7)}, tmp_path / INTERPOSER.name)
 
-    with pytest.raises(ModelFileError, match=INTERPOSER_FILE):
-        load_interposer([tmp_path], CPU_PLAN)
+    with pytest.raises(ModelFileError, match=INTERPOSER.name):
+        load_interposer(tmp_path / INTERPOSER.name, CPU_PLAN)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from fooocus_core.config import DeviceOptions
+from fooocus_core.downloads import SD15_PREVIEW, SDXL_PREVIEW
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.memory import plan_device
-from fooocus_core.vae.preview import SD15_FILE, PreviewNetwork, load_preview
+from fooocus_core.vae.preview import PreviewNetwork, load_preview
 from tests.golden import load_arrays, load_json
 
 PLAN = plan_device(None, DeviceOptions())
@@ -23,9 +24,8 @@ def wave(shape: tuple[int, ...], k: float) -> torch.Tensor:
     return torch.sin(k * torch.arange(count, dtype=torch.float32)).reshape(shape)
 
 
-def test_a_preview_is_the_recorded_picture(weights: Path, tmp_path: Path) -> None:
-    network = load_preview([tmp_path, weights / "vae_approx"], PLAN)
-    assert network is not None
+def test_a_preview_is_the_recorded_picture(weights: Path) -> None:
+    network = load_preview(weights / "vae_approx" / SDXL_PREVIEW.name, PLAN)
     recorded = load_arrays("components/preview")
     assert (network.picture(torch.from_numpy(recorded["x0"])) == recorded["out"]).all()
 
@@ -55,18 +55,14 @@ def test_the_published_file_fits() -> None:
     assert {k: list(t.shape) for k, t in PreviewNetwork().state_dict().items()} == shapes
 
 
-def test_without_a_file_there_are_no_previews(tmp_path: Path) -> None:
-    assert load_preview([tmp_path], PLAN) is None
-
-
 def test_another_network_has_its_own_file(weights: Path) -> None:
-    assert load_preview([weights / "vae_approx"], PLAN, name=SD15_FILE) is not None
+    load_preview(weights / "vae_approx" / SD15_PREVIEW.name, PLAN)
 
 
 def test_a_file_of_another_network_is_an_error(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "xlvaeapp.pth")
     with pytest.raises(ModelFileError, match=r"xlvaeapp\.pth"):
-        load_preview([tmp_path], PLAN)
+        load_preview(tmp_path / "xlvaeapp.pth", PLAN)
 
 
 def test_values_that_are_not_finite_are_shown_black() -> None:

@@ -10,17 +10,16 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor
 
+from fooocus_core.downloads import FACE_FINDER
 from fooocus_core.errors import (
     DeviceMemoryError,
     InvalidInputError,
     ModelFileError,
-    ModelNotFoundError,
     RunCancelled,
 )
 from fooocus_core.images.arrays import size_of
 from fooocus_core.params import Image, Size
 from fooocus_core.vision.face import (
-    FACE_FINDER_FILE,
     FACE_TEMPLATE,
     FaceFinder,
     align_face,
@@ -255,32 +254,21 @@ def test_the_published_file_fits() -> None:
     assert len(network.state_dict()) == 456
 
 
-def test_a_file_is_loaded_from_the_first_folder_that_holds_it(
-    tensors: dict[str, Tensor], tmp_path: Path
-) -> None:
-    (tmp_path / "filled").mkdir()
-    torch.save(tensors, tmp_path / "filled" / FACE_FINDER_FILE)
+def test_a_file_is_loaded(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(tensors, tmp_path / FACE_FINDER.name)
     image = picture(20, 20)
 
-    crop = load_face_finder([tmp_path / "empty", tmp_path / "filled"]).crop_best(image)
+    crop = load_face_finder(tmp_path / FACE_FINDER.name).crop_best(image)
 
     assert crop.shape == (512, 512, 3)
     assert_array_equal(crop, finder_for(tensors).crop_best(image), strict=True)
 
 
-def test_a_missing_file_is_named_with_the_folders_searched(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError) as caught:
-        load_face_finder([tmp_path / "controlnet"])
-
-    assert FACE_FINDER_FILE in str(caught.value)
-    assert str(tmp_path / "controlnet") in str(caught.value)
-
-
 def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / FACE_FINDER_FILE).write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / FACE_FINDER.name).write_bytes(b"PK\x03\x04 and no more")
 
-    with pytest.raises(ModelFileError, match=FACE_FINDER_FILE):
-        load_face_finder([tmp_path])
+    with pytest.raises(ModelFileError, match=FACE_FINDER.name):
+        load_face_finder(tmp_path / FACE_FINDER.name)
 
 
 @pytest.mark.parametrize(
@@ -298,10 +286,10 @@ def test_a_file_of_another_network_is_an_error(
     published = manifest_tensors("retinaface_resnet50", "") if entries else {"other": torch.ones(1)}
     # One stored number stands for each tensor.
     small = {f"module.{name}": torch.zeros(()).expand(t.shape) for name, t in published.items()}
-    torch.save(small | entries, tmp_path / FACE_FINDER_FILE)
+    torch.save(small | entries, tmp_path / FACE_FINDER.name)
 
-    with pytest.raises(ModelFileError, match=rf"{FACE_FINDER_FILE}.*{complaint}"):
-        load_face_finder([tmp_path])
+    with pytest.raises(ModelFileError, match=rf"{FACE_FINDER.name}.*{complaint}"):
+        load_face_finder(tmp_path / FACE_FINDER.name)
 
 
 def test_weights_that_are_not_finite_find_nothing_but_are_an_error(

@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from torch import Tensor
 
+from fooocus_core.downloads import UPSCALER
 from fooocus_core.errors import (
     DeviceMemoryError,
     ModelFileError,
-    ModelNotFoundError,
     RunCancelled,
 )
 from fooocus_core.params import Image
 from fooocus_core.vae.codec import to_image, to_pixels
 from fooocus_core.vae.tiling import Tiles, run_tiled
 from fooocus_core.vision.upscaler import (
-    UPSCALER_FILE,
     Check,
     EsrganNetwork,
     Upscaler,
@@ -74,7 +73,7 @@ def assert_equal_but_rounding(actual: Image, expected: NDArray[Any]) -> None:
 
 
 def save(folder: Path, tensors: dict[str, Tensor]) -> Path:
-    torch.save(tensors, folder / UPSCALER_FILE)
+    torch.save(tensors, folder / UPSCALER.name)
     return folder
 
 
@@ -92,13 +91,13 @@ def test_a_network_of_either_spelling_equals_the_vector(spelling: str) -> None:
 
 
 def test_an_enlarged_crop_is_the_recorded_picture(weights: Path) -> None:
-    upscaler = load_upscaler([weights / "upscale_models"], CPU_PLAN)
+    upscaler = load_upscaler(weights / "upscale_models" / UPSCALER.name, CPU_PLAN)
 
     assert_equal_but_rounding(upscaler.enlarge(RECORDED["inp"]), RECORDED["out"])
 
 
 def test_an_enlarged_photograph_is_the_recorded_picture(weights: Path) -> None:
-    upscaler = load_upscaler([weights / "upscale_models"], CPU_PLAN)
+    upscaler = load_upscaler(weights / "upscale_models" / UPSCALER.name, CPU_PLAN)
     with PillowImage.open(GOLDEN / "inputs" / "photo_b.png") as picture:
         photograph = np.asarray(picture)
 
@@ -151,7 +150,7 @@ def test_pictures_larger_than_a_tile_are_the_feathered_tiles() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (33, 600)], ids=str)
 def test_pictures_of_any_shape_are_enlarged(shape: tuple[int, int], weights: Path) -> None:
-    upscaler = load_upscaler([weights / "upscale_models"], CPU_PLAN)
+    upscaler = load_upscaler(weights / "upscale_models" / UPSCALER.name, CPU_PLAN)
 
     enlarged = upscaler.enlarge(random_image(*shape))
 
@@ -199,25 +198,11 @@ def test_a_stop_is_seen_within_a_tile() -> None:
         Upscaler(network, CPU).enlarge(random_image(20, 20), check)
 
 
-def test_the_first_folder_that_holds_the_file_is_used(weights: Path, tmp_path: Path) -> None:
-    folders = [tmp_path, weights / "upscale_models"]
-
-    assert load_upscaler(folders, CPU_PLAN).enlarge(random_image(2, 3)).shape == (8, 12, 3)
-
-
-def test_a_missing_file_is_named_with_the_folders_searched(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError) as caught:
-        load_upscaler([tmp_path / "upscale_models"], CPU_PLAN)
-
-    assert UPSCALER_FILE in str(caught.value)
-    assert str(tmp_path / "upscale_models") in str(caught.value)
-
-
 def test_a_file_of_another_network_is_an_error(tmp_path: Path) -> None:
     save(tmp_path, {"conv1.weight": torch.zeros(8, 4, 7, 7)})
 
-    with pytest.raises(ModelFileError, match=rf"{UPSCALER_FILE}.*model\.0\.weight"):
-        load_upscaler([tmp_path], CPU_PLAN)
+    with pytest.raises(ModelFileError, match=rf"{UPSCALER.name}.*model\.0\.weight"):
+        load_upscaler(tmp_path / UPSCALER.name, CPU_PLAN)
 
 
 def without(name: str) -> dict[str, Tensor]:
@@ -240,19 +225,19 @@ def test_a_file_whose_entries_do_not_fit_is_an_error(
 ) -> None:
     save(tmp_path, tensors)
 
-    with pytest.raises(ModelFileError, match=rf"{UPSCALER_FILE}.*{complaint}"):
-        load_upscaler([tmp_path], CPU_PLAN)
+    with pytest.raises(ModelFileError, match=rf"{UPSCALER.name}.*{complaint}"):
+        load_upscaler(tmp_path / UPSCALER.name, CPU_PLAN)
 
 
 def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / UPSCALER_FILE).write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / UPSCALER.name).write_bytes(b"PK\x03\x04 and no more")
 
-    with pytest.raises(ModelFileError, match=UPSCALER_FILE):
-        load_upscaler([tmp_path], CPU_PLAN)
+    with pytest.raises(ModelFileError, match=UPSCALER.name):
+        load_upscaler(tmp_path / UPSCALER.name, CPU_PLAN)
 
 
 def test_weights_that_are_not_finite_give_no_picture(tmp_path: Path) -> None:
     save(tmp_path, file_tensors() | {"model.10.bias": torch.full((3,), float("nan"))})
 
     with pytest.raises(ModelFileError, match="not finite"):
-        load_upscaler([tmp_path], CPU_PLAN).enlarge(random_image(4, 4))
+        load_upscaler(tmp_path / UPSCALER.name, CPU_PLAN).enlarge(random_image(4, 4))

@@ -56,7 +56,7 @@ def make_engine(weights: Path, folder: Path, plan: DevicePlan, carrier: Carrier)
         catalog=Catalog(config.folders),
         hashes=HashCache(config.folders.outputs / "hashes"),
         models=ModelStore(plan, carrier),
-        auxiliary=AuxiliaryNetworks(plan, config.folders),
+        auxiliary=AuxiliaryNetworks(plan, Catalog(config.folders)),
         tokenizer=Tokenizer(),
     )
     return Engine(resources, load_styles(None))

@@ -13,6 +13,7 @@ import torch
 
 from fooocus_core.choices import InpaintEngine, RefinerSwap, Side
 from fooocus_core.config import DeviceOptions, load_config
+from fooocus_core.downloads import INPAINT_HEAD
 from fooocus_core.engine import create_engine
 from fooocus_core.errors import ModelNotFoundError
 from fooocus_core.events import CancelToken
@@ -28,7 +29,6 @@ from fooocus_core.params import (
     Size,
 )
 from fooocus_core.sampling.refiner import Model, Route
-from fooocus_core.unet.inpaint_head import HEAD_FILE
 from fooocus_core.workflows.inpaint_outpaint import Crop, crop_hole, paint_hole
 from fooocus_core.workflows.start import Start
 from tests.workflow_parts import Listener, NumberingEncoder, make_resources, plan_for
@@ -163,7 +163,7 @@ def test_from_noise_a_varied_picture_of_another_size_is_left_out_with_a_warning(
 def test_a_missing_head_is_an_error_that_names_file_and_folder(
     models: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelNotFoundError, match=f"{HEAD_FILE}.*inpaint"):
+    with pytest.raises(ModelNotFoundError, match=f"{INPAINT_HEAD.name}.*inpaint"):
         begin(models, tmp_path, NumberingEncoder(ALONE), Listener())
 
 

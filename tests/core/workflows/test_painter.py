@@ -12,6 +12,7 @@ import pytest
 from fooocus_core.catalog import Catalog
 from fooocus_core.choices import RefinerSwap, Sampler
 from fooocus_core.config import DeviceOptions, load_config
+from fooocus_core.downloads import INTERPOSER
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.errors import FooocusError, ModelFileError, ModelNotFoundError, RunCancelled
 from fooocus_core.events import CancelToken, Event, Preview
@@ -34,7 +35,6 @@ from fooocus_core.prompt.wildcards import Wildcards
 from fooocus_core.sampling.refiner import Model
 from fooocus_core.text.tokens import Tokenizer
 from fooocus_core.unet.freeu import FreeU
-from fooocus_core.vae.interposer import INTERPOSER_FILE
 from fooocus_core.vae.preview import SD15_FILE, SDXL_FILE
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.painter import make_painter
@@ -113,7 +113,7 @@ def test_freeu_is_for_the_base_only(models: Path, tmp_path: Path) -> None:
         catalog=Catalog(config.folders),
         hashes=HashCache(tmp_path / "hashes"),
         models=ModelStore(CPU_PLAN),
-        auxiliary=AuxiliaryNetworks(CPU_PLAN, config.folders),
+        auxiliary=AuxiliaryNetworks(CPU_PLAN, Catalog(config.folders)),
         tokenizer=Tokenizer(),
     )
     freeu = FreeUParams(b1=1.4)
@@ -146,8 +146,8 @@ def test_before_a_vae_swap_previews_are_those_of_sdxl(engine: Engine, models: Pa
 
 
 def test_a_missing_interposer_fails_the_job_and_not_the_next(engine: Engine, models: Path) -> None:
-    (models / "vae_approx" / INTERPOSER_FILE).unlink()
-    with pytest.raises(ModelNotFoundError, match=INTERPOSER_FILE):
+    (models / "vae_approx" / INTERPOSER.name).unlink()
+    with pytest.raises(ModelNotFoundError, match=INTERPOSER.name):
         paint(engine, asked(SD15))
     assert paint(engine, asked(XL_REFINER)).shape == (128, 128, 3)
 

@@ -10,6 +10,7 @@ import pytest
 
 from fooocus_core.choices import MetadataScheme, RefinerSwap, UpscaleVaryMethod
 from fooocus_core.config import DeviceOptions, load_config
+from fooocus_core.downloads import UPSCALER
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.errors import ModelNotFoundError, RunCancelled
 from fooocus_core.events import CancelToken, Progress
@@ -22,7 +23,6 @@ from fooocus_core.params import (
     UpscaleVaryParams,
 )
 from fooocus_core.sampling.refiner import Model, Route
-from fooocus_core.vision.upscaler import UPSCALER_FILE
 from fooocus_core.workflows.upscale_vary import vary_or_enlarge
 from tests.workflow_parts import Listener, NumberingEncoder, make_resources, plan_for
 
@@ -36,7 +36,7 @@ def models(weights: Path, tmp_path: Path) -> Path:
     """A models root with nothing but the upscaler in it."""
     folder = tmp_path / "only_upscaler" / "upscale_models"
     folder.mkdir(parents=True)
-    (folder / UPSCALER_FILE).symlink_to(weights / "upscale_models" / UPSCALER_FILE)
+    (folder / UPSCALER.name).symlink_to(weights / "upscale_models" / UPSCALER.name)
     return folder.parent
 
 
@@ -164,8 +164,8 @@ def test_a_picture_that_becomes_too_large_is_not_painted_again(
 def test_a_missing_upscaler_is_an_error_that_names_file_and_folder(
     models: Path, engine: Engine
 ) -> None:
-    (models / "upscale_models" / UPSCALER_FILE).unlink()
-    with pytest.raises(ModelNotFoundError, match=f"{UPSCALER_FILE}.*upscale_models"):
+    (models / "upscale_models" / UPSCALER.name).unlink()
+    with pytest.raises(ModelNotFoundError, match=f"{UPSCALER.name}.*upscale_models"):
         list(engine.generate(asked(UpscaleVaryMethod.UPSCALE_2), [].append, CancelToken()))
 
 
