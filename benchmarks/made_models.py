@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import json
 import math
 from pathlib import Path
@@ -36,6 +38,18 @@ def write_small_family(root: Path, width: int) -> None:
     recipe.clip_l(bag, "conditioner.embedders.0.transformer.text_model.")
     recipe.clip_g(bag, "conditioner.embedders.1.model.")
     _save(root, recipe.t(bag.d), recipe)
+
+
+def write_guided_family(root: Path) -> str:
+    """Write the synthetic models of the tests, with all that image prompts need.
+
+    Returns:
+        The name of the base model.
+    """
+    # It says how long it took, between the results that a script prints.
+    with contextlib.redirect_stdout(io.StringIO()):
+        _load_recipe().main(str(root))
+    return "tiny_sdxl.safetensors"
 
 
 def write_real_family(root: Path) -> None:

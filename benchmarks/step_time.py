@@ -3,6 +3,7 @@
 First with the embedded model, whose numbers say something about everything around the network, and
 on a CPU about what somebody without a GPU waits for. Then with a model of random weights: the
 synthetic one of the tests, widened until a UNet call takes a while, or SDXL's real size on a GPU.
+Last, with the synthetic models, how much longer a step takes that pictures guide.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ import argparse
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from benchmarks.made_models import CHECKPOINT, write_real_family, write_small_family
+from benchmarks.made_models import (
+    CHECKPOINT,
+    write_guided_family,
+    write_real_family,
+    write_small_family,
+)
 from benchmarks.results import report
-from fooocus_core.choices import Sampler
+from fooocus_core.choices import ControlKind, Sampler
 from fooocus_core.config import CoreConfig, DeviceOptions, MemoryMode, load_config
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.events import CancelToken, Event, Preview, Progress
@@ -29,6 +37,7 @@ from fooocus_core.loading.weight_file import read_weights
 from fooocus_core.params import (
     CanvasParams,
     GenerationParams,
+    ImagePrompt,
     ModelParams,
     OutputParams,
     PromptParams,
@@ -41,6 +50,11 @@ SAMPLERS = (Sampler.DPMPP_2M_SDE_GPU, Sampler.EULER)
 # What is not the UNet's grows with the picture and not with the network, so the synthetic model is
 # widened at a small size, as SDXL is wide.
 MADE_SIZES = (Size(256, 256), Size(512, 512))
+GUIDES = (
+    (ControlKind.PYRA_CANNY,),
+    (ControlKind.IMAGE_PROMPT,),
+    (ControlKind.PYRA_CANNY, ControlKind.CPDS, ControlKind.IMAGE_PROMPT, ControlKind.IMAGE_PROMPT),
+)
 TINY = "tiny.safetensors"
 LONG_CALL_S = 0.3
 WIDTHS = (32, 64, 96, 128, 192, 256, 320)
@@ -120,19 +134,24 @@ def measure(
     engine: Engine, base: str, size: Size, sampler: Sampler, steps: int, **settings: Any
 ) -> None:
     """Print the time of a step and of the whole picture."""
+    began = time.perf_counter()
+    step = time_step(engine, make_params(base, size, sampler, steps))
+    whole = time.perf_counter() - began
+    settings |= {"size": f"{size.width}x{size.height}", "sampler": sampler.value, "steps": steps}
+    report("step", step, "s", **settings)
+    report("picture", whole, "s", **settings)
+
+
+def time_step(engine: Engine, params: GenerationParams) -> float:
+    """Make a picture; the mean seconds of a step but the first."""
     times: list[float] = []
 
     def note(event: Event) -> None:
         if isinstance(event, Progress) and event.sampling is not None:
             times.append(time.perf_counter())
 
-    params = make_params(base, size, sampler, steps)
-    began = time.perf_counter()
     list(engine.generate(params, note, CancelToken()))
-    whole = time.perf_counter() - began
-    settings |= {"size": f"{size.width}x{size.height}", "sampler": sampler.value, "steps": steps}
-    report("step", (times[-1] - times[0]) / (len(times) - 1), "s", **settings)
-    report("picture", whole, "s", **settings)
+    return (times[-1] - times[0]) / (len(times) - 1)
 
 
 def measure_shares(
@@ -231,6 +250,26 @@ def measure_made(root: Path, steps: int, memory: MemoryMode) -> None:
             measure_shares(engine, name, size, steps, previews=previews, **settings)
 
 
+def measure_guided(root: Path, steps: int, memory: MemoryMode) -> None:
+    """Print how many times as long as another a step takes that pictures guide until the end."""
+    base, size = write_guided_family(root), SIZES[0]
+    engine = make_engine(
+        load_config(root=root, models_path=root, environ={"default_model": base}), memory
+    )
+    params = make_params(base, size, SAMPLERS[0], steps, previews=False)
+    list(engine.generate(params, ignore, CancelToken()))
+    picture = np.random.default_rng(1).integers(0, 256, (size.height, size.width, 3), np.uint8)
+    for kinds in GUIDES:
+        guides = tuple(
+            ImagePrompt(image=picture, kind=kind, stop=1.0, weight=1.0) for kind in kinds
+        )
+        # Anew each time, since how busy the machine is changes.
+        plain = time_step(engine, params)
+        guided = time_step(engine, replace(params, image_prompts=guides))
+        settings = {"model": "synthetic", "size": f"{size.width}x{size.height}", "steps": steps}
+        report("guided step / step", guided / plain, "", guides=", ".join(kinds), **settings)
+
+
 def ignore(event: Event) -> None:
     """Take no notice of an event."""
 
@@ -256,6 +295,8 @@ def main() -> None:
                 measure(engine, TINY, size, sampler, steps)
     with tempfile.TemporaryDirectory() as folder:
         measure_made(Path(folder), steps, memory)
+    with tempfile.TemporaryDirectory() as folder:
+        measure_guided(Path(folder), steps, memory)
 
 
 if __name__ == "__main__":

@@ -105,15 +105,14 @@ class ImagePrompts:
     """Pictures that a UNet attends to beside the text, as a change to attach to it.
 
     Has to be told before each call of the UNet what that is for; see :meth:`begin_call`.
+
+    Attributes:
+        guides: The pictures, in the order in which their tokens follow those of the text.
     """
 
     def __init__(self, guides: Sequence[ImageGuide]) -> None:
-        """Start with nothing attended to.
-
-        Args:
-            guides: In the order in which their tokens follow those of the text.
-        """
-        self._guides = tuple(guides)
+        """Start with nothing attended to."""
+        self.guides = tuple(guides)
         self._acting: tuple[ImageGuide, ...] = ()
         self._sides: tuple[PromptSide, ...] = ()
         self._appended: dict[int, KeyValue] = {}
@@ -125,7 +124,7 @@ class ImagePrompts:
             sides: The prompt of each row of the batch.
             progress: How far the run is, 0.0 at the noisiest timestep, 1.0 at the last.
         """
-        acting = tuple(guide for guide in self._guides if guide.is_active(progress))
+        acting = tuple(guide for guide in self.guides if guide.is_active(progress))
         if (acting, tuple(sides)) != (self._acting, self._sides):
             self._acting, self._sides = acting, tuple(sides)
             self._appended.clear()
@@ -157,7 +156,7 @@ class ImagePrompts:
             self.begin_call((), 1.0)
 
     def _require_widths(self, widths: Sequence[int]) -> None:
-        for guide in self._guides:
+        for guide in self.guides:
             own = guide.picture.widths
             if own != widths:
                 raise ModelFileError(

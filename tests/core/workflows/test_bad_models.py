@@ -13,14 +13,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fooocus_core.choices import ControlKind
 from fooocus_core.config import DeviceOptions, load_config
+from fooocus_core.downloads import CANNY_CONTROL
 from fooocus_core.engine import Engine, create_engine
-from fooocus_core.errors import FooocusError
+from fooocus_core.errors import FooocusError, ModelFileError
 from fooocus_core.events import CancelToken, Event, Warned
 from fooocus_core.params import (
     CanvasParams,
     GenerationParams,
     Image,
+    ImagePrompt,
     Lora,
     ModelParams,
     PromptParams,
@@ -47,7 +50,8 @@ class Code:
 @pytest.fixture(scope="module")
 def models(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
-    for name in (f"checkpoints/{BASE}", f"loras/{LORA}", f"loras/{FOREIGN}"):
+    control = f"controlnet/{CANNY_CONTROL.name}"
+    for name in (f"checkpoints/{BASE}", f"loras/{LORA}", f"loras/{FOREIGN}", control):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).symlink_to(weights / name)
     return root
@@ -122,6 +126,24 @@ def test_a_checkpoint_that_cannot_be_used_fails_its_run_only(
     with pytest.raises(FooocusError, match=bad.name):
         paint(engine, asked(bad.name))
     bad.unlink()
+    assert np.array_equal(paint(engine, asked()), good)
+
+
+@pytest.mark.parametrize("spoil", [truncate, with_nan("zero_convs.0.0.weight")])
+def test_a_control_net_that_cannot_be_used_fails_its_run_only(
+    engine: Engine, models: Path, good: Image, spoil: Spoil
+) -> None:
+    file = models / "controlnet" / CANNY_CONTROL.name
+    source = file.resolve()
+    file.unlink()
+    spoil(source, file)
+    guide = ImagePrompt(image=good, kind=ControlKind.PYRA_CANNY, stop=0.5, weight=1.0)
+    params = replace(asked(), image_prompts=(guide,))
+    with pytest.raises(ModelFileError, match=file.name):
+        paint(engine, params)
+    file.unlink()
+    file.symlink_to(source)
+    assert not np.array_equal(paint(engine, params), good)
     assert np.array_equal(paint(engine, asked()), good)
 
 

@@ -100,6 +100,19 @@ def test_the_surroundings_are_encoded_before_the_filled_part(weights: Path, tmp_
     assert len(start.patches) == 1
 
 
+def test_control_pictures_have_the_size_of_the_part_that_is_painted(
+    weights: Path, tmp_path: Path
+) -> None:
+    # Has the area of a working picture already, so it is not brought to the grid of 64.
+    image = np.zeros((1001, 1023, 3), np.uint8)
+    mask = np.zeros_like(image)
+    mask[100:200, 300:400] = 255
+    resources, listener = make_resources(weights, tmp_path), Listener()
+    plan = plan_for(asked(image=image, mask=mask), resources)
+    start = paint_hole(plan, NumberingEncoder(ALONE), resources, listener.reporter, BLANK)
+    assert plan.control_size == start.recorded_size == Size(1016, 1000)
+
+
 def test_the_fill_is_encoded_for_an_sd15_refiner_first(weights: Path, tmp_path: Path) -> None:
     encoder = NumberingEncoder(SWAPPING, with_vae=(Model.BASE, Model.REFINER))
     listener = Listener()

@@ -12,7 +12,7 @@ import pytest
 from fooocus_core.catalog import Catalog
 from fooocus_core.choices import RefinerSwap, Sampler
 from fooocus_core.config import DeviceOptions, load_config
-from fooocus_core.downloads import INTERPOSER
+from fooocus_core.downloads import INTERPOSER, SD15_PREVIEW, SDXL_PREVIEW
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.errors import FooocusError, ModelFileError, ModelNotFoundError, RunCancelled
 from fooocus_core.events import CancelToken, Event, Preview
@@ -35,7 +35,6 @@ from fooocus_core.prompt.wildcards import Wildcards
 from fooocus_core.sampling.refiner import Model
 from fooocus_core.text.tokens import Tokenizer
 from fooocus_core.unet.freeu import FreeU
-from fooocus_core.vae.preview import SD15_FILE, SDXL_FILE
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.painter import make_painter
 from fooocus_core.workflows.progress import Reporter
@@ -132,14 +131,14 @@ def test_freeu_is_for_the_base_only(models: Path, tmp_path: Path) -> None:
 
 
 def test_after_a_vae_swap_previews_are_those_of_sd15(engine: Engine, models: Path) -> None:
-    (models / "vae_approx" / SD15_FILE).unlink()
+    (models / "vae_approx" / SD15_PREVIEW.name).unlink()
     events: list[Event] = []
     list(engine.generate(asked(SD15), events.append, CancelToken()))
     assert sum(isinstance(event, Preview) for event in events) == 2
 
 
 def test_before_a_vae_swap_previews_are_those_of_sdxl(engine: Engine, models: Path) -> None:
-    (models / "vae_approx" / SDXL_FILE).unlink()
+    (models / "vae_approx" / SDXL_PREVIEW.name).unlink()
     events: list[Event] = []
     list(engine.generate(asked(SD15), events.append, CancelToken()))
     assert sum(isinstance(event, Preview) for event in events) == 2

@@ -8,21 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fooocus_core.choices import InpaintEngine, Performance, UpscaleVaryMethod
+from fooocus_core.choices import ControlKind, InpaintEngine, Performance, UpscaleVaryMethod
 from fooocus_core.config import DeviceOptions, load_config
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.errors import ModelNotFoundError, RunCancelled
 from fooocus_core.events import CancelToken, Event, Progress
 from fooocus_core.params import (
     CanvasParams,
+    ControlParams,
     GenerationParams,
+    ImagePrompt,
     InpaintParams,
     ModelParams,
     SamplingParams,
     Size,
     UpscaleVaryParams,
 )
-from fooocus_core.workflows.generate import announce
+from fooocus_core.workflows.generate import announce, generate
 from tests.workflow_parts import Listener, make_resources, plan_for
 
 PICTURE = np.full((64, 64, 3), 90, np.uint8)
@@ -31,6 +33,9 @@ MASK[16:48, 16:48] = 255
 VARY = UpscaleVaryParams(image=PICTURE, method=UpscaleVaryMethod.VARY_SUBTLE)
 UPSCALE = UpscaleVaryParams(image=PICTURE, method=UpscaleVaryMethod.UPSCALE_2)
 INPAINT = InpaintParams(image=PICTURE, mask=MASK)
+GUIDE = ImagePrompt(image=PICTURE, kind=ControlKind.PYRA_CANNY, stop=0.5, weight=1.0)
+ONLY_ENLARGE = replace(UPSCALE, method=UpscaleVaryMethod.UPSCALE_FAST_2)
+CONTROL_TEXT = "Downloading control models ..."
 UPSCALER_TEXT = "Downloading upscale models ..."
 INPAINTER_TEXT = "Downloading inpainter ..."
 
@@ -39,6 +44,8 @@ def asked(
     *,
     upscale_vary: UpscaleVaryParams | None = None,
     inpaint: InpaintParams | None = None,
+    guides: tuple[ImagePrompt, ...] = (),
+    control: ControlParams | None = None,
     performance: Performance = Performance.SPEED,
 ) -> GenerationParams:
     return GenerationParams(
@@ -47,6 +54,8 @@ def asked(
         sampling=SamplingParams(performance=performance, steps=1),
         upscale_vary=upscale_vary,
         inpaint=inpaint,
+        image_prompts=guides,
+        control=control or ControlParams(),
     )
 
 
@@ -70,8 +79,24 @@ def engine(weights: Path, tmp_path: Path) -> Engine:
             ["Downloading Lightning components ...", UPSCALER_TEXT, UPSCALER_TEXT, INPAINTER_TEXT],
         ),
         (asked(inpaint=replace(INPAINT, mask=None)), []),
+        (asked(guides=(GUIDE, GUIDE)), [CONTROL_TEXT]),
+        (asked(inpaint=INPAINT, guides=(GUIDE,)), [UPSCALER_TEXT, INPAINTER_TEXT, CONTROL_TEXT]),
+        (asked(upscale_vary=ONLY_ENLARGE, guides=(GUIDE,)), [UPSCALER_TEXT]),
+        (asked(guides=(replace(GUIDE, weight=0.0),)), []),
     ],
-    ids=["text", "vary", "upscale", "inpaint", "no engine", "all", "no hole"],
+    ids=[
+        "text",
+        "vary",
+        "upscale",
+        "inpaint",
+        "no engine",
+        "all",
+        "no hole",
+        "guides",
+        "guided hole",
+        "only enlarged",
+        "idle guide",
+    ],
 )
 def test_what_is_needed_is_announced_before_the_models(
     weights: Path, tmp_path: Path, params: GenerationParams, texts: list[str]
@@ -97,6 +122,42 @@ def test_a_missing_file_of_the_inpaint_engine_fails_before_anything_is_loaded(
     assert listener.progress[-1][1] == "Initializing ..."
 
 
+def test_a_missing_control_net_fails_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    resources, listener = make_resources(tmp_path / "models", tmp_path), Listener()
+    plan = plan_for(asked(guides=(GUIDE,)), resources)
+    with pytest.raises(ModelNotFoundError, match=r"control-lora-canny-rank128.*controlnet"):
+        list(generate(plan, resources, listener.reporter))
+    assert listener.progress[-1][1] == "Initializing ..."
+
+
+def test_a_picture_that_is_only_enlarged_ignores_guides(engine: Engine) -> None:
+    listener = Listener()
+    params = asked(upscale_vary=ONLY_ENLARGE)
+    (plain,) = engine.generate(params, [].append, CancelToken())
+    params = replace(params, image_prompts=(GUIDE,))
+    (made,) = engine.generate(params, listener.events.append, CancelToken())
+    assert np.array_equal(made.image, plain.image)
+    assert ["image prompts were left out" in text for text in listener.warnings] == [True]
+
+
+def test_prepared_pictures_are_handed_over_instead_of_a_painted_one(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    resources, listener = make_resources(tmp_path / "models", tmp_path), Listener()
+    showing = ControlParams(show_preprocessing=True, skip_preprocessing=True)
+    other = replace(GUIDE, image=PICTURE // 2, kind=ControlKind.CPDS)
+    params = asked(inpaint=INPAINT, guides=(other, GUIDE), control=showing)
+    plan = plan_for(params, resources)
+    made = list(generate(plan, resources, listener.reporter))
+    assert [(image.seed, image.record) for image in made] == [(4, None), (4, None)]
+    assert [image.image.shape for image in made] == [(1024, 1024, 3)] * 2
+    assert [int(image.image.max()) for image in made] == [90, 45]
+    assert listener.progress[-2:] == [
+        (2, "Image processing ..."),
+        (100, "Saving image to system ..."),
+    ]
+
+
 @pytest.mark.parametrize("text", ["Processing prompts ...", "Image processing ..."])
 def test_a_stop_is_seen_between_stages(engine: Engine, text: str) -> None:
     token = CancelToken()
@@ -111,6 +172,22 @@ def test_a_stop_is_seen_between_stages(engine: Engine, text: str) -> None:
     with pytest.raises(RunCancelled):
         list(engine.generate(asked(upscale_vary=VARY), stop, token))
     assert texts[-1] == text
+
+
+@pytest.mark.slow
+def test_a_varied_picture_is_guided_at_its_own_size(engine: Engine) -> None:
+    listener = Listener()
+    picture = np.random.default_rng(1).integers(0, 256, (1001, 1023, 3), np.uint8)
+    params = asked(upscale_vary=replace(VARY, image=picture))
+    (plain,) = engine.generate(params, [].append, CancelToken())
+    # To vary begins late in the run, when most guides have stopped.
+    guided = replace(params, image_prompts=(replace(GUIDE, image=picture, stop=1.0),))
+    (made,) = engine.generate(guided, listener.events.append, CancelToken())
+    assert made.image.shape == plain.image.shape == (1000, 1016, 3)
+    assert not np.array_equal(made.image, plain.image)
+    texts = [text for _, text in listener.progress]
+    begin = texts.index("Image processing ...")
+    assert texts[begin + 1 : begin + 3] == ["VAE encoding ...", "Moving model to GPU ..."]
 
 
 @pytest.mark.slow

@@ -90,6 +90,14 @@ def test_a_varied_picture_begins_at_the_strength_of_its_method(
     assert listener.progress == [(0, "VAE encoding ...")]
 
 
+def test_control_pictures_have_the_size_of_the_varied_one(models: Path, tmp_path: Path) -> None:
+    resources, listener = make_resources(models, tmp_path), Listener()
+    # Has the area of a working picture already, so it is not brought to the grid of 64.
+    plan = plan_for(asked(UpscaleVaryMethod.VARY_SUBTLE, size=Size(1023, 1001)), resources)
+    start = vary_or_enlarge(plan, NumberingEncoder(ALONE), resources, listener.reporter)
+    assert plan.control_size == start.recorded_size == Size(1016, 1000)
+
+
 @pytest.mark.parametrize(
     ("changes", "denoise"),
     [({}, 0.382), ({"vary_strength": 0.3, "upscale_strength": 0.7}, 0.7)],
