@@ -5,7 +5,7 @@ Reads the lists of styles, wildcards and files; loads nothing. What was asked st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fooocus_core.catalog import Catalog, ModelKind
@@ -50,6 +50,10 @@ _NOT_GUIDED = (
     "The image prompts were left out: a picture that is enlarged and not painted again cannot be "
     "guided."
 )
+_NOT_PAINTED = (
+    "The picture is only enlarged, and not painted again: it becomes larger than 2800x2800 pixels."
+)
+_ONE_PICTURE = "One picture is made, not {count}: an enlarged picture that is not painted again."
 _NO_PROMPTS = ComposedPrompts(pictures=(), loras=(), wants_expansion=False, warnings=())
 
 
@@ -60,7 +64,7 @@ class Plan:
     Attributes:
         params: The request with everything that its performance mode forces, without what does
             nothing, and with the prompts and the refiner switch of its inpainting.
-        files: Needed beside the models and LoRAs.
+        files: Needed beside the models, LoRAs and optional networks.
         size: Size of a blank start, in pixels; the latent grid floors it to a multiple of 8.
         working_size: What the picture to vary or enlarge is brought to; ``None`` = there is none.
         hole: What is filled or extended; ``None`` = nothing.
@@ -134,7 +138,7 @@ def make_plan(
     composed = _compose(params, mode, library, check) if needs_models else _NO_PROMPTS
     return Plan(
         params=params,
-        files=(*_needed_files(params), *((SAFETY_CHECKER,) if params.output.censor else ())),
+        files=(*_needed_files(params, hole), *((SAFETY_CHECKER,) if params.output.censor else ())),
         size=params.canvas.final_size,
         working_size=working,
         hole=hole,
@@ -148,7 +152,7 @@ def make_plan(
         loras=(*composed.loras, *_mode_loras(mode)),
         pictures=composed.pictures,
         wants_expansion=composed.wants_expansion,
-        warnings=(*left_out, *unguided, *composed.warnings),
+        warnings=(*left_out, *unguided, *_shortened(params, working), *composed.warnings),
     )
 
 
@@ -189,6 +193,16 @@ def _without_idle_guides(
     if acting and working and working.is_final:
         return replace(params, image_prompts=()), (_NOT_GUIDED,)
     return replace(params, image_prompts=acting), ()
+
+
+def _shortened(params: GenerationParams, working: WorkingSize | None) -> Iterator[str]:
+    """What to say of a picture that is only enlarged."""
+    if params.upscale_vary is None or working is None or not working.is_final:
+        return
+    if params.upscale_vary.method is not UpscaleVaryMethod.UPSCALE_FAST_2:
+        yield _NOT_PAINTED
+    if params.canvas.count > 1:
+        yield _ONE_PICTURE.format(count=params.canvas.count)
 
 
 def _control_size(params: GenerationParams, working: WorkingSize | None, hole: Hole | None) -> Size:
@@ -253,7 +267,7 @@ def _working_size(params: GenerationParams) -> WorkingSize | None:
     return working_size(size_of(asked.image), asked.method, asked.factor)
 
 
-def _needed_files(params: GenerationParams) -> tuple[ModelFile, ...]:
+def _needed_files(params: GenerationParams, hole: Hole | None) -> tuple[ModelFile, ...]:
     guides = {
         file: None
         for prompt in params.image_prompts
@@ -261,7 +275,9 @@ def _needed_files(params: GenerationParams) -> tuple[ModelFile, ...]:
     }
     if _shows_guides(params):
         return tuple(guides)
-    upscaler = (UPSCALER,) if params.upscale_vary and params.upscale_vary.method.enlarges else ()
+    enlarges = params.upscale_vary is not None and params.upscale_vary.method.enlarges
+    is_small = hole is not None and hole.region.is_small
+    upscaler = (UPSCALER,) if enlarges or is_small else ()
     if params.inpaint is None or params.inpaint.show_mask:
         return (*upscaler, *guides)
     return (*upscaler, *inpaint_files(params.inpaint.engine), *guides)

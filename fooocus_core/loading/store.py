@@ -80,9 +80,9 @@ class ModelStore:
         """Have the models of these files in memory, and no others.
 
         What is loaded stays for the next call with the same files, LoRAs included, unless they have
-        changed. What is no
-        longer asked for is freed *before* anything is loaded, so that it does not share the device
-        with what replaces it. A model that fails to load leaves nothing in its place.
+        changed. What is no longer asked for is freed *before* anything is loaded, so that it does
+        not share the device with what replaces it. A model that fails to load leaves nothing in its
+        place.
 
         Raises:
             ModelFileError: A file cannot be used.

@@ -59,9 +59,9 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         elif name in _JSON_FIELDS:
             if value not in PLACEHOLDERS:
                 result[name] = _json_value(name, value)
-        elif name in _SINGLE and value != "" and name in result:
+        elif name in _SINGLE and not _is_empty(value) and name in result:
             raise InvalidFieldError((name,), "one picture is wanted, several were sent")
-        elif value != "" or (name in _EMPTY_IS_VALUE and name not in result):
+        elif not _is_empty(value) or (name in _EMPTY_IS_VALUE and name not in result):
             result[name] = value
     prompts = _gather_slots(fields)
     return {**result, SLOTTED: prompts} if prompts else result
@@ -85,9 +85,14 @@ def _gather_slots(fields: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
     slots: dict[int, dict[str, Any]] = {}
     for name, value in fields:
         slot = _SLOT_FIELD.fullmatch(name)
-        if slot is not None and value != "":
+        if slot is not None and not _is_empty(value):
             slots.setdefault(int(slot[2]), {})[slot[1]] = value
     return [slots.get(number, {}) for number in range(1, max(slots, default=0) + 1)]
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether nothing was sent: no text, or, as browsers do for a file not chosen, no byte."""
+    return value == "" or getattr(value, "size", None) == 0
 
 
 def _names(value: Any) -> list[Any]:

@@ -411,7 +411,7 @@ def test_every_kind_of_mask_is_read(ask: Asker, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("width", "height"), [(1, 1), (8192, 1), (1, 8192), (3, 3), (2, 600_000), (40_000, 3)]
 )
-def test_thin_pictures_are_accepted_or_refused_and_never_fail(
+def test_thin_pictures_become_jobs_or_are_refused(
     client: TestClient, engine: FakeEngine, width: int, height: int, fields: dict[str, Any]
 ) -> None:
     body = {**SMALL, "input_image": as_base64(encode(plain(width, height))), **fields}

@@ -284,19 +284,27 @@ def test_alpha_is_laid_over_white_as_the_reference_does(ask: Asker) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [encode(plain(96, 80, (0, 0, 0, 0), "CMYK"), "JPEG"), TURNED],
-    ids=["CMYK", "turned by EXIF"],
+    ("data", "colour"),
+    [
+        (encode(plain(96, 80, (0, 0, 0, 0), "CMYK"), "JPEG"), (255, 255, 255)),
+        (encode(plain(96, 80, (0, 255, 255, 0), "CMYK"), "JPEG"), (255, 0, 0)),
+        (TURNED, COLOUR),
+    ],
+    ids=["CMYK white", "CMYK red", "turned by EXIF"],
 )
-def test_photos_of_cameras_and_printers_are_read(ask: Asker, data: bytes) -> None:
-    assert ask(input_image=as_base64(data)).image.shape == (80, 96, 3)
+def test_photos_of_cameras_and_printers_are_read(
+    ask: Asker, data: bytes, colour: tuple[int, ...]
+) -> None:
+    image = ask(input_image=as_base64(data)).image
+    assert image.shape == (80, 96, 3)
+    assert np.abs(image.astype(int) - colour).max() <= 3  # they are JPEG files
 
 
 @pytest.mark.parametrize("method", [name for name in UpscaleVaryMethod if name != "Disabled"])
 @pytest.mark.parametrize(
     ("width", "height"), [(1, 1), (8192, 1), (1, 8192), (2, 400_000), (40_000, 3)]
 )
-def test_thin_pictures_are_accepted_or_refused_and_never_fail(
+def test_thin_pictures_become_jobs_or_are_refused(
     client: TestClient, engine: FakeEngine, method: str, width: int, height: int
 ) -> None:
     data = {**SMALL_FORM, "uov_method": str(method)}

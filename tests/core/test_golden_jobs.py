@@ -10,6 +10,9 @@ import pytest
 from fooocus_core.config import DeviceOptions, load_config
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.events import CancelToken, Event, Progress
+from fooocus_core.images.hole import find_hole
+from fooocus_core.images.masks import soft_mask
+from fooocus_core.params import GenerationParams, Image
 from tests.golden import GOLDEN, load_json
 from tests.golden_jobs import (
     IMAGE_PROMPT_JOBS,
@@ -51,9 +54,12 @@ JOBS = [
 def test_the_engine_makes_the_recorded_pictures(engine: Engine, job: str) -> None:
     recorded = load_json(f"jobs/{job}/job")
     events: list[Event] = []
-    images = list(engine.generate(params_of_job(recorded), events.append, CancelToken()))
+    params = params_of_job(recorded)
+    images = list(engine.generate(params, events.append, CancelToken()))
     assert len(images) == len(recorded["images"])
     for index, (made, expected) in enumerate(zip(images, recorded["images"], strict=True)):
+        if params.inpaint:
+            assert_untouched_around_the_hole(made.image, params)
         assert_same_picture(made.image, GOLDEN / "jobs" / job / f"image_{index}.png")
         # A picture that is only enlarged belongs to no task.
         assert made.seed == expected["task"].get("task_seed", recorded["args"]["seed"])
@@ -62,6 +68,16 @@ def test_the_engine_makes_the_recorded_pictures(engine: Engine, job: str) -> Non
         assert [list(row) for row in made.record.rows] == expected["metadata"]
     progress = [[e.percent, e.text] for e in events if isinstance(e, Progress)]
     assert progress == recorded["progress"]
+
+
+def assert_untouched_around_the_hole(made: Image, params: GenerationParams) -> None:
+    """Assert that each pixel that the softened mask does not reach is that of the given picture."""
+    assert params.inpaint is not None
+    hole = find_hole(params.inpaint)
+    assert hole is not None
+    around = soft_mask(hole.mask) == 0
+    assert around.any()
+    assert np.array_equal(made[around], hole.image[around])
 
 
 def test_the_same_request_gives_the_same_pixels_again(engine: Engine) -> None:

@@ -239,7 +239,7 @@ def test_an_inpaint_engine_brings_its_files_and_the_base_refines_itself(
     library: Library, engine: InpaintEngine
 ) -> None:
     plan = make_plan(ask_to_fill(engine=engine), library)
-    assert plan.files == inpaint_files(engine)
+    assert plan.files == (UPSCALER, *inpaint_files(engine))
     assert plan.inpaint_patch == inpaint_files(engine)[1]
     assert plan.refines_itself
     assert (plan.params.models.refiner_switch, plan.switch_step) == (0.8, 24)
@@ -256,7 +256,7 @@ def test_a_fast_mode_has_no_refiner_but_the_base_itself(library: Library) -> Non
 
 def test_without_an_engine_nothing_is_patched_and_nothing_refines(library: Library) -> None:
     plan = make_plan(ask_to_fill(engine=InpaintEngine.NONE), library)
-    assert plan.files == ()
+    assert plan.files == (UPSCALER,)
     assert plan.inpaint_patch is None
     assert not plan.refines_itself
     assert plan.params.models.refiner_switch == 0.5
@@ -307,10 +307,10 @@ def test_a_hole_is_what_is_bright_or_new(library: Library, changes: dict[str, An
     assert plan.warnings == ()
 
 
-def test_showing_the_mask_needs_neither_texts_nor_files(library: Library) -> None:
+def test_showing_the_mask_needs_no_texts_and_no_model(library: Library) -> None:
     plan = make_plan(ask_to_fill(show_mask=True), library)
     assert not plan.needs_models
-    assert (plan.files, plan.pictures) == ((), ())
+    assert (plan.files, plan.pictures) == ((UPSCALER,), ())
 
 
 def guided(
@@ -332,6 +332,7 @@ def test_the_kinds_of_image_prompts_decide_which_files_are_needed(library: Libra
     skipping = ControlParams(skip_preprocessing=True)
     asked = guided(ask_to_fill(), *kinds, kinds[0], control=skipping)
     assert make_plan(asked, library).files == (
+        UPSCALER,
         *inpaint_files(InpaintEngine.V2_6),
         IMAGE_ENCODER,
         IP_ADAPTER,
@@ -414,4 +415,36 @@ def test_without_a_guide_there_is_nothing_prepared_to_show(library: Library) -> 
 
 def test_a_shown_mask_is_not_guided(library: Library) -> None:
     plan = make_plan(guided(ask_to_fill(show_mask=True), ControlKind.CPDS), library)
-    assert (plan.params.image_prompts, plan.files, plan.needs_models) == ((), (), False)
+    assert (plan.params.image_prompts, plan.files, plan.needs_models) == ((), (UPSCALER,), False)
+
+
+@pytest.mark.parametrize(("side", "files"), [(960, (UPSCALER,)), (1024, ())])
+def test_only_small_holes_need_the_upscaler(
+    library: Library, side: int, files: tuple[ModelFile, ...]
+) -> None:
+    picture = np.full((side, side, 3), 255, np.uint8)
+    asked = ask_to_fill(engine=InpaintEngine.NONE, image=picture, mask=picture)
+    assert make_plan(asked, library).files == files
+
+
+@pytest.mark.parametrize(
+    ("method", "shape", "count", "told"),
+    [
+        (UpscaleVaryMethod.UPSCALE_2, (1024, 1024), 2, []),
+        (UpscaleVaryMethod.UPSCALE_2, (1472, 1472), 1, ["only enlarged"]),
+        (UpscaleVaryMethod.UPSCALE_2, (1472, 1472), 3, ["only enlarged", "One picture"]),
+        (UpscaleVaryMethod.UPSCALE_FAST_2, (64, 64), 1, []),
+        (UpscaleVaryMethod.UPSCALE_FAST_2, (64, 64), 2, ["One picture"]),
+    ],
+)
+def test_a_picture_that_is_only_enlarged_is_told_of(
+    library: Library,
+    method: UpscaleVaryMethod,
+    shape: tuple[int, int],
+    count: int,
+    told: list[str],
+) -> None:
+    asked = ask_to(method, shape=shape)
+    plan = make_plan(replace(asked, canvas=replace(asked.canvas, count=count)), library)
+    assert len(plan.warnings) == len(told)
+    assert all(start in text for start, text in zip(told, plan.warnings, strict=True))

@@ -73,6 +73,20 @@ def test_only_fields_of_pictures_may_hold_as_much(name: str, is_long: bool) -> N
     assert may_hold_picture(name) is is_long
 
 
+class Upload:
+    """What stands in a form for a file."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+@pytest.mark.parametrize("name", ["input_image", "cn_img1"])
+def test_a_file_that_was_not_chosen_counts_as_empty(name: str) -> None:
+    upload, none = Upload(7), Upload(0)
+    assert form_to_json([(name, none)]) == {}
+    assert form_to_json([(name, upload), (name, none)]) == form_to_json([(name, upload)])
+
+
 def test_many_pictures_for_one_are_refused() -> None:
     with pytest.raises(InvalidFieldError, match="several") as caught:
         form_to_json([("image", "a"), ("image", "b")])
