@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from fooocus_core.downloads import INPAINT_HEAD
+from fooocus_core.choices import InpaintEngine
+from fooocus_core.downloads import INPAINT_HEAD, inpaint_files
 from fooocus_core.loading.lora_names import unet_names
-from fooocus_core.unet.inpaint_head import InpaintFeature
+from fooocus_core.loading.weight_patches import Quantised
+from fooocus_core.unet.inpaint_head import InpaintHead
 from tools.inpaint_lessons import Lesson
 
-PATCH_FILE = "inpaint_v26.fooocus.patch"
+PATCH_FILE = inpaint_files(InpaintEngine.V2_6)[-1].name
 NAME_START = "diffusion_model."
 FEED_CHANNELS = 5
 HEAD_GAIN = 2.0
@@ -57,7 +58,7 @@ SOLVED = (
     "output_blocks.9.0.out_layers.3.weight",
 )
 
-Quantised = tuple[Tensor, Tensor, Tensor]
+Parts = tuple[Tensor, Tensor, Tensor]
 
 
 def make_head(first: Tensor) -> Tensor:
@@ -85,9 +86,8 @@ class InpaintUNet:
 
     def __call__(self, lesson: Lesson) -> Tensor:
         """Predict the noise: (B, 4, h, w)."""
-        padded = functional.pad(lesson.feed, (1, 1, 1, 1), mode="replicate")
-        feature = InpaintFeature(values=functional.conv2d(padded, self.head))
-        with feature.attached(self.unet):
+        mask, latent = lesson.feed[:, :1], lesson.feed[:, 1:]
+        with InpaintHead(weight=self.head).feature(mask, latent).attached(self.unet):
             return self.plain(lesson)
 
     def plain(self, lesson: Lesson) -> Tensor:
@@ -113,7 +113,7 @@ class InpaintUNet:
             for name, parameter in self.changing.items():
                 parameter.data = before[name]
 
-    def patch(self) -> dict[str, Quantised]:
+    def patch(self) -> dict[str, Parts]:
         """What was added to the UNet's weights, in 8 bits, under the names of patch files."""
         return {
             name: quantised(parameter.detach() - self.base[name])
@@ -138,7 +138,7 @@ def _parameters(unet: Any, starts: tuple[str, ...]) -> dict[str, nn.Parameter]:
     }
 
 
-def quantised(difference: Tensor) -> Quantised:
+def quantised(difference: Tensor) -> Parts:
     """Put a difference into 8 bits: values, and per row the half-precision minimum and maximum."""
     rows = difference.detach().cpu().float().reshape(len(difference), -1)
     shape = (len(rows),) + (1,) * (difference.ndim - 1)
@@ -148,10 +148,10 @@ def quantised(difference: Tensor) -> Quantised:
     return values.view(difference.shape), low.view(shape), high.view(shape)
 
 
-def restored(parts: Quantised) -> Tensor:
+def restored(parts: Parts) -> Tensor:
     """The difference that :func:`quantised` values stand for, float32."""
     values, low, high = (part.float() for part in parts)
-    return values / 255 * (high - low) + low
+    return Quantised(value=values, minimum=low, maximum=high).delta(values, 1.0)
 
 
 def write_files(model: InpaintUNet, folder: Path) -> None:

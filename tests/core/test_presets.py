@@ -71,7 +71,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "cfg": 7.0,
         "styles": ["V2", "Cinematic"],
     },
-    "tiny": {"model": "tiny", "inpaint": "None"},
+    "tiny": {"model": "tiny"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import signal
 import socket
@@ -112,3 +113,61 @@ def test_a_background_job_goes_through_its_stages_with_previews(server: httpx.Cl
     assert len(set(numbers)) > 3
     assert has_preview
     assert (job["job_status"], job["job_progress"]) == ("Finished", 100)
+
+
+def _post_picture(
+    server: httpx.Client, path: str, picture: np.ndarray, **fields: object
+) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    body = {
+        "prompt": PROMPT,
+        "image_seed": 7,
+        "input_image": base64.b64encode(buffer.getvalue()).decode(),
+        **fields,
+    }
+    answer = server.post(f"/v2/generation/{path}", json=body)
+    (item,) = answer.raise_for_status().json()
+    assert item["finish_reason"] == "SUCCESS"
+    return np.asarray(Image.open(io.BytesIO(server.get(item["url"]).raise_for_status().content)))
+
+
+def test_a_picture_is_enlarged_by_the_embedded_upscaler(server: httpx.Client) -> None:
+    picture = np.zeros((640, 640, 3), np.uint8)
+    picture[160:480, 160:480] = (220, 30, 30)
+    enlarged = _post_picture(server, "image-upscale-vary", picture, uov_method="Upscale (Fast 2x)")
+    assert enlarged.shape == (1280, 1280, 3)
+    assert np.abs(enlarged[640, 640].astype(int) - (220, 30, 30)).max() < 30
+    assert enlarged[40, 40].max() < 30
+
+
+@pytest.mark.slow
+def test_subtle_variations_resemble_their_source_more_than_strong_ones(
+    server: httpx.Client,
+) -> None:
+    source = _ask(server, 3, aspect_ratios_selection="1024*1024")
+    errors = []
+    for method in ("Vary (Subtle)", "Vary (Strong)"):
+        varied = _post_picture(server, "image-upscale-vary", source, uov_method=method)
+        errors.append(np.square(varied.astype(float) - source).mean())
+    assert errors[0] < 0.7 * errors[1]
+
+
+@pytest.mark.slow
+def test_an_inpaint_leaves_what_is_around_its_hole(server: httpx.Client) -> None:
+    source = _ask(server, 3, aspect_ratios_selection="1024*1024")
+    mask = Image.new("L", (1024, 1024))
+    mask.paste(255, (300, 300, 600, 500))
+    buffer = io.BytesIO()
+    mask.save(buffer, "PNG")
+    painted = _post_picture(
+        server,
+        "image-inpaint-outpaint",
+        source,
+        input_mask=base64.b64encode(buffer.getvalue()).decode(),
+        advanced_params={"overwrite_step": 4, "inpaint_engine": "v2.6"},
+    )
+    changed = (painted != source).any(axis=-1)
+    assert changed[310:490, 310:590].mean() > 0.5
+    changed[300 - 32 : 500 + 32, 300 - 32 : 600 + 32] = False
+    assert not changed.any()

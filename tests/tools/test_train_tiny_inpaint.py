@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from fooocus_core.unet.inpaint_head import load_inpaint_head
 from tools.inpaint_lessons import draw_lesson, hole_loss
 from tools.inpaint_unet import (
     PATCH_FILE,
+    InpaintUNet,
     make_head,
     quantised,
     restored,
@@ -22,6 +25,12 @@ from tools.train_tiny_inpaint import Trainer
 
 MOST_BYTES = 3_000_000
 PART = 8  # of the sides: pictures small enough for a test
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[Path]:
+    with resources.as_file(resources.files("fooocus_core") / "data" / "tiny") as root:
+        yield root / "inpaint"
 
 
 @pytest.fixture
@@ -128,3 +137,20 @@ def test_finishing_solves_the_last_block(trainer: Trainer) -> None:
     trainer.finish(1, part=PART)
 
     assert not torch.equal(trainer.model.changing[name], trainer.model.base[name])
+
+
+def test_shipped_files_belong_to_the_shipped_checkpoint(shipped: Path, trainer: Trainer) -> None:
+    model = trainer.model
+    entries = read_lora(shipped / PATCH_FILE)
+    match = match_lora(entries, source=PATCH_FILE, unet=model.unet)
+
+    head = load_inpaint_head(shipped / INPAINT_HEAD.name)
+    assert torch.equal(head.weight, make_head_of(model))
+    assert not match.warnings
+    assert len(match.unet) == len(entries) == len(model.changing)
+    assert (shipped / PATCH_FILE).stat().st_size <= MOST_BYTES
+    assert (shipped / INPAINT_HEAD.name).stat().st_size <= MOST_BYTES
+
+
+def make_head_of(model: InpaintUNet) -> torch.Tensor:
+    return make_head(model.unet.conv_in.weight.detach())
