@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from fastapi import Response
+from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
+from fooocus_core.downloads import ModelFile
 from fooocusapi.exceptions import QueueFullError
 from fooocusapi.inputs import Inputs
 from fooocusapi.jobs.job import Delivery, Job
 from fooocusapi.jobs.queue import JobQueue
+from fooocusapi.jobs.worker import Engine
+from fooocusapi.needed_files import NeededFiles
 from fooocusapi.respond import AnswerForm, Responder, queue_full
 from fooocusapi.schemas.parameters import GenerationRequest, webhook_target
 from fooocusapi.schemas.vocabulary import JobKind
 from fooocusapi.storage import clean_name
 from fooocusapi.translate import Translator
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """Takes generation requests in."""
+    """Takes generation requests in, and what tools ask of the engine."""
 
     queue: JobQueue
     inputs: Inputs
     translator: Translator
     responder: Responder
+    needed: NeededFiles
 
     async def submit(
         self, request: GenerationRequest, kind: JobKind, *, wants_png: bool
@@ -66,6 +75,47 @@ class Submitter:
         finally:
             # Not before: the limit of the history could remove the files that are being read.
             await asyncio.to_thread(self.queue.release, job)
+
+    async def call(
+        self,
+        request: Request,
+        function: Callable[[Engine], Result],
+        needs: Iterable[ModelFile] = (),
+    ) -> Result:
+        """Have a function called with the engine, on its thread between two jobs.
+
+        If the caller hangs up before that, it is not called any more.
+
+        Args:
+            request: Of the caller, its body read.
+            needs: Files that the function cannot do without.
+
+        Returns:
+            What the function gives; what it raises is raised here.
+
+        Raises:
+            ModelMissingError: A needed file is not there.
+            QueueFullError: Too many calls wait.
+            ServerStoppingError: The server is shutting down.
+            ClientDisconnect: The caller has hung up.
+        """
+        await asyncio.to_thread(self.needed.require, needs)
+        done = asyncio.wrap_future(self.queue.call(function))
+        gone = asyncio.ensure_future(_hang_up(request))
+        try:
+            await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not done.done():
+                raise ClientDisconnect
+            return done.result()
+        finally:
+            gone.cancel()
+            done.cancel()
+
+
+async def _hang_up(request: Request) -> None:
+    """Wait until the caller is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _answer_form(request: GenerationRequest, *, wants_png: bool) -> AnswerForm:

@@ -79,7 +79,9 @@ class Worker:
         return self._thread.is_alive()
 
     def stop(self, grace_s: float) -> None:
-        """Accept nothing more, let the running image finish within ``grace_s``, then cancel it.
+        """Accept nothing more, let the running image or call finish within ``grace_s``.
+
+        After that time a running job is cancelled.
 
         Blocks until the thread has ended, or for a few seconds if it does not answer.
         """
