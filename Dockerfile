@@ -14,7 +14,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY fooocus_core/__init__.py fooocus_core/__init__.py
 COPY fooocus_core/data/clip/LICENSE fooocus_core/data/clip/LICENSE
 COPY fooocusapi/__init__.py fooocusapi/__init__.py
-RUN pip install --disable-pip-version-check --editable .
+RUN pip install --disable-pip-version-check --editable '.[onnx]'
 
 COPY main.py ./
 COPY fooocus_core fooocus_core

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fooocus_core.catalog import ModelKind
-from fooocus_core.choices import InpaintEngine
+from fooocus_core.choices import InpaintEngine, MaskModel, SamModel
 from fooocus_core.config import DownloadLists
 from fooocus_core.files import DATA_FOLDER
+from fooocus_core.params import MaskParams
 
 FILES_TABLE = DATA_FOLDER / "files.json"
 
@@ -30,6 +31,13 @@ IMAGE_ENCODER = ModelFile(kind=ModelKind.CLIP_VISION, name="clip_vision_vit_h.sa
 IP_ADAPTER = ModelFile(kind=ModelKind.CONTROLNET, name="ip-adapter-plus_sdxl_vit-h.bin")
 IP_ADAPTER_FACE = ModelFile(kind=ModelKind.CONTROLNET, name="ip-adapter-plus-face_sdxl_vit-h.bin")
 IP_NEGATIVE = ModelFile(kind=ModelKind.CONTROLNET, name="fooocus_ip_negative.safetensors")
+BERT_VOCABULARY = ModelFile(kind=ModelKind.CLIP_VISION, name="bert-base-uncased/vocab.txt")
+GROUNDING_DINO = ModelFile(kind=ModelKind.INPAINT, name="groundingdino_swint_ogc.pth")
+_SAM_FILES = {
+    SamModel.VIT_B: "sam_vit_b_01ec64.pth",
+    SamModel.VIT_L: "sam_vit_l_0b3195.pth",
+    SamModel.VIT_H: "sam_vit_h_4b8939.pth",
+}
 _INPAINT_HEAD = ModelFile(kind=ModelKind.INPAINT, name="fooocus_inpaint_head.pth")
 _INPAINT_PATCHES = {
     InpaintEngine.V1: "inpaint.fooocus.patch",
@@ -64,6 +72,24 @@ def inpaint_files(engine: InpaintEngine) -> tuple[ModelFile, ...]:
     if patch is None:
         return ()
     return (_INPAINT_HEAD, ModelFile(kind=ModelKind.INPAINT, name=patch))
+
+
+def sam_file(size: SamModel) -> ModelFile:
+    """The file of a size of "segment anything"."""
+    return ModelFile(kind=ModelKind.SAM, name=_SAM_FILES[size])
+
+
+def foreground_file(model: MaskModel) -> ModelFile:
+    """The file of a network that finds what stands out: of any mask model but SAM."""
+    return ModelFile(kind=ModelKind.INPAINT, name=f"{model}.onnx")
+
+
+def mask_files(params: MaskParams) -> tuple[ModelFile, ...]:
+    """What a mask cannot be made without."""
+    if params.model is not MaskModel.SAM:
+        return (foreground_file(params.model),)
+    finder = (GROUNDING_DINO, BERT_VOCABULARY)
+    return finder if params.show_boxes else (*finder, sam_file(params.sam_model))
 
 
 def published_files() -> dict[ModelFile, PublishedFile]:

@@ -15,6 +15,10 @@ class ModelNotFoundError(FooocusError):
     """No model file of that name exists; the message names the folders searched."""
 
 
+class PackageNotFoundError(FooocusError):
+    """A library that a feature needs is not installed; the message says how to install it."""
+
+
 class ModelFileError(FooocusError):
     """A model file is unreadable, or entries are missing or unexpected."""
 

@@ -19,6 +19,7 @@ from fooocus_core.errors import (
     ModelFileError,
     ModelNotFoundError,
     NotFiniteError,
+    PackageNotFoundError,
 )
 from fooocusapi.exceptions import (
     BodyTooLargeError,
@@ -98,6 +99,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ServerStoppingError: _detail(503),
     ModelMissingError: _detail(503),
     ModelNotFoundError: _detail(503),
+    PackageNotFoundError: _detail(503),
     DownloadError: _detail(503),
     DeviceMemoryError: _detail(503),
     ModelFileError: _detail(500),

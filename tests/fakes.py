@@ -26,7 +26,7 @@ from fooocus_core.events import (
     SamplingStep,
     Warned,
 )
-from fooocus_core.params import GenerationParams
+from fooocus_core.params import GenerationParams, Image, MaskParams
 
 STEPS = 4
 WAIT_S = 10
@@ -81,6 +81,8 @@ class FakeEngine:
     Attributes:
         gate: For scripts that are gated.
         asked: Parameters of every run, in order.
+        masked: Picture and parameters of every mask, in order.
+        tool_failure: Raised by tools.
         freed: How often memory was freed.
         pace: Called at each step.
         usual: How runs go of which nothing else was said.
@@ -91,6 +93,8 @@ class FakeEngine:
     ) -> None:
         self.gate = Gate()
         self.asked: list[GenerationParams] = []
+        self.masked: list[tuple[Image, MaskParams]] = []
+        self.tool_failure: BaseException | None = None
         self.freed = 0
         self.pace = pace
         self.usual = usual or Script()
@@ -107,6 +111,13 @@ class FakeEngine:
 
     def free_memory(self) -> None:
         self.freed += 1
+
+    def generate_mask(self, image: Image, params: MaskParams) -> NDArray[np.uint8]:
+        """White where the red channel is bright."""
+        self.masked.append((image, params))
+        if self.tool_failure is not None:
+            raise self.tool_failure
+        return np.where(image[..., 0] > 127, 255, 0).astype(np.uint8)
 
     def generate(
         self, params: GenerationParams, on_event: EventSink, cancel: CancelToken

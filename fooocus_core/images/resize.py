@@ -13,6 +13,7 @@ from fooocus_core.params import Image, Size
 
 # What a picture is cropped from can have many more pixels than what is left: 1 GiB in Pillow.
 _MAX_UNCROPPED = 2**28
+_LANCZOS = PillowImage.Resampling.LANCZOS
 
 
 class Fit(Enum):
@@ -23,17 +24,18 @@ class Fit(Enum):
     SMEAR = auto()
 
 
-def resample(image: Image | Mask, size: Size) -> Image:
-    """Resize with an antialiased Lanczos filter, horizontally and then vertically.
+def resample(image: Image | Mask, size: Size, kernel: PillowImage.Resampling = _LANCZOS) -> Image:
+    """Resize with an antialiased filter, horizontally and then vertically.
 
     Args:
         image: uint8 (H, W, 3) or (H, W).
         size: Of the result; an equal one gives a copy.
+        kernel: Of the filter.
 
     Returns:
         uint8 (height, width, 3) or (height, width).
     """
-    return np.array(_resample(PillowImage.fromarray(image), size))
+    return np.array(_resample(PillowImage.fromarray(image), size, kernel))
 
 
 def resize_image(image: Image, size: Size, fit: Fit) -> Image:
@@ -64,10 +66,11 @@ def resize_image(image: Image, size: Size, fit: Fit) -> Image:
     return np.array(canvas)
 
 
-def _resample(picture: PillowImage.Image, size: Size) -> PillowImage.Image:
-    lanczos = PillowImage.Resampling.LANCZOS
+def _resample(
+    picture: PillowImage.Image, size: Size, kernel: PillowImage.Resampling = _LANCZOS
+) -> PillowImage.Image:
     # In two calls, since versions of Pillow differ in which direction they filter first.
-    return picture.resize((size.width, picture.height), lanczos).resize(size, lanczos)
+    return picture.resize((size.width, picture.height), kernel).resize(size, kernel)
 
 
 def _inner_size(given: Size, wanted: Size, fit: Fit) -> Size:

@@ -20,6 +20,8 @@ from fooocus_core.files import FileState, file_state
 
 Tensors = Mapping[str, Tensor]
 
+_TABLE_KEYS = ("state_dict", "model")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightFile:
@@ -59,7 +61,8 @@ def weights_state(path: Path) -> FileState:
 def read_weights(path: Path) -> WeightFile:
     """Open a weight file whose content is one flat table of tensors.
 
-    A torch file may hold the table under ``state_dict``; entries that are not tensors are left out.
+    A torch file may hold the table under ``state_dict`` or ``model``; entries that are not tensors
+    are left out.
 
     Raises:
         ModelFileError: The file is missing, truncated, corrupt, or holds no tensors.
@@ -67,8 +70,9 @@ def read_weights(path: Path) -> WeightFile:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     content = read_torch_file(path)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    for key in _TABLE_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
     if not isinstance(content, Mapping):
         raise ModelFileError(f"{path.name} does not hold a table of tensors.")
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}

@@ -9,12 +9,18 @@ from fooocus_core.unet.inpaint_head import InpaintHead, load_inpaint_head
 from fooocus_core.vae.interposer import Interposer, load_interposer
 from fooocus_core.vae.preview import PreviewNetwork, load_preview
 from fooocus_core.vision.upscaler import Upscaler, load_upscaler
+from fooocus_core.workflows.mask_networks import MaskNetworks
 
 
 class AuxiliaryNetworks:
-    """Loads each network when first asked for; looks again if its files were missing."""
+    """Loads each network when first asked for; looks again if its files were missing.
+
+    Attributes:
+        masks: Those that make masks.
+    """
 
     def __init__(self, plan: DevicePlan, folders: Folders) -> None:
+        self.masks = MaskNetworks(plan)
         self._plan = plan
         self._folders = folders
         self._previews: dict[str, PreviewNetwork] = {}
@@ -82,6 +88,7 @@ class AuxiliaryNetworks:
 
     def free(self) -> None:
         """Forget everything loaded."""
+        self.masks.free()
         self._previews.clear()
         self._interposer = None
         self._expansion = None

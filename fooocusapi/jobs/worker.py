@@ -13,9 +13,12 @@ from concurrent.futures import Future
 from contextlib import closing
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fooocus_core.errors import FooocusError, RunCancelled
 from fooocus_core.events import CancelToken, Event, EventSink, GeneratedImage, Warned
-from fooocus_core.params import GenerationParams
+from fooocus_core.params import GenerationParams, Image, MaskParams
 from fooocusapi.exceptions import ServiceError
 from fooocusapi.jobs.job import Job, SavedImage
 from fooocusapi.jobs.queue import Call, JobQueue
@@ -40,6 +43,13 @@ class Engine(Protocol):
         Raises:
             RunCancelled: ``cancel`` was switched; pictures handed out before are kept.
             FooocusError: The run failed for a known cause.
+        """
+
+    def generate_mask(self, image: Image, params: MaskParams) -> NDArray[np.uint8]:
+        """Make the mask of a picture, (H, W) or (H, W, 3), white = selected.
+
+        Raises:
+            FooocusError: There is no mask for a known cause.
         """
 
     def free_memory(self) -> None:
