@@ -43,3 +43,16 @@ def _tensor(name: str, shape: list[int]) -> Tensor:
         return values / prod(shape[1:]) ** 0.5
     is_scale = name.endswith("weight") or "gamma" in name
     return 1 + 0.1 * values if is_scale else 0.05 * values
+
+
+def write_vocabulary(path: Path) -> Path:
+    """Write a small vocabulary with the landmarks of bert-base-uncased and a few words."""
+    entries = [
+        *("[PAD]", *(f"[unused{number}]" for number in range(99))),
+        *("[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    ]
+    entries += [f"x{number}" for number in range(len(entries), 1012)] + ["."]
+    entries += [f"y{number}" for number in range(len(entries), 1029)] + ["?"]
+    entries += ["face", "hand", "left", "a", "cat", "##s"]
+    path.write_text("\n".join(entries) + "\n", encoding="utf-8")
+    return path

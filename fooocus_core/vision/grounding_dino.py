@@ -118,8 +118,7 @@ def build_box_finder(file: WeightFile, tokenizer: BertTokenizer, plan: DevicePla
     home = plan.home_of(plan.device)
     with memory_errors(f"loading {file.path.name}"), naming_part(file.path, "box finder"):
         tensors = without_extras(file.tensors)
-        # Not eager, with which the library adds the yes and no of its text mask to the scores.
-        sizes = {**grounding_dino_config(tensors), "attn_implementation": "sdpa"}
+        sizes = grounding_dino_config(tensors)
         if len(tokenizer) > sizes["text_config"]["vocab_size"]:
             raise ModelFileError(f"The vocabulary has more entries than it: {len(tokenizer)}.")
         with init_empty_weights(include_buffers=False):

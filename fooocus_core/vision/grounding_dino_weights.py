@@ -129,7 +129,12 @@ def grounding_dino_config(tensors: Tensors) -> dict[str, Any]:
     levels = len(tensors["transformer.level_embed"])
     return {
         "backbone_config": {"model_type": "swin", **_swin_sizes(tensors)},
-        "text_config": {"model_type": "bert", **_bert_sizes(tensors)},
+        # Not eager attention, with which the yes and no of the text mask is added to the scores.
+        "text_config": {
+            "model_type": "bert",
+            "attn_implementation": "sdpa",
+            **_bert_sizes(tensors),
+        },
         "num_queries": queries,
         "d_model": width,
         "num_feature_levels": levels,

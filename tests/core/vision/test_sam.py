@@ -46,9 +46,7 @@ def segmenter() -> Segmenter:
     ],
     ids=str,
 )
-def test_the_longer_side_becomes_that_of_the_network(
-    size: Size, expected: tuple[int, int]
-) -> None:
+def test_the_longer_side_becomes_that_of_the_network(size: Size, expected: tuple[int, int]) -> None:
     assert inner_size(size, 1024) == expected
 
 
@@ -169,9 +167,7 @@ def test_values_that_are_not_finite_are_told() -> None:
         next(segmenter.cut_out(IMAGE, BOXES))
 
 
-def test_running_out_of_memory_is_told(
-    segmenter: Segmenter, add_hook: Callable[..., None]
-) -> None:
+def test_running_out_of_memory_is_told(segmenter: Segmenter, add_hook: Callable[..., None]) -> None:
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError
 
