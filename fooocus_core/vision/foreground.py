@@ -146,7 +146,8 @@ def garment_mask(scores: NDArray[np.float32], category: ClothCategory, size: Siz
     """Make the mask of one kind of garments.
 
     The numbers of the likeliest kinds are resized *as grey levels* before one of them is picked,
-    so that the edge between nothing and ``full`` shows lines of ``upper`` and ``lower``.
+    so that the edge between nothing and ``full`` shows lines of ``upper`` and ``lower``; where the
+    filter overshoots there is nothing.
 
     Args:
         scores: (4, side, side); the first is that of no garment.

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fooocus_core.choices import ClothCategory, MaskModel, SamModel
-from fooocus_core.config import CoreConfig
+from fooocus_core.config import CoreConfig, DeviceOptions
 from fooocus_core.downloads import mask_files
+from fooocus_core.engine import create_engine
 from fooocus_core.errors import (
     DeviceMemoryError,
     InvalidInputError,
@@ -26,8 +27,11 @@ from fooocus_core.errors import (
     PackageNotFoundError,
 )
 from fooocus_core.params import MaskParams
+from fooocusapi.app import create_app
+from fooocusapi.settings import Settings
 from tests.conftest import MakeClient
 from tests.fakes import STEPS, FakeEngine, Script
+from tests.onnx_files import write_saliency_network
 
 URL = "/v1/tools/generate_mask"
 JOB = {"aspect_ratios_selection": "64*64", "style_selections": [], "loras": []}
@@ -263,3 +267,14 @@ def test_masks_are_made_between_jobs_while_the_server_answers(
 def test_the_key_is_wanted(make_client: MakeClient) -> None:
     client = make_client(apikey="secret-of-some-length")
     assert client.post(URL, json={"image": encoded(half_red())}).status_code == 403
+
+
+def test_the_real_engine_answers_with_the_mask_of_its_network(
+    core: CoreConfig, settings: Settings
+) -> None:
+    write_saliency_network(core.folders.inpaint[0] / "isnet-general-use.onnx", 1024)
+    app = create_app(settings, core, lambda: create_engine(core, DeviceOptions()))
+    with TestClient(app) as client:
+        answer = client.post(URL, json={"image": encoded(half_red())})
+    mask = decoded(answer.json())
+    assert (mask[:, :19].min(), mask[:, 22:].max()) == (255, 0)

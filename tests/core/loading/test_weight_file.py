@@ -27,11 +27,11 @@ def test_a_safetensors_file_gives_tensors_and_header(tmp_path: Path) -> None:
     assert set(file.section("a.")) == {"b"}
 
 
-@pytest.mark.parametrize("wrapped", [True, False], ids=["state_dict", "flat"])
-def test_a_torch_file_gives_its_tensors(tmp_path: Path, wrapped: bool) -> None:
+@pytest.mark.parametrize("key", ["state_dict", "model", None])
+def test_a_torch_file_gives_its_tensors(tmp_path: Path, key: str | None) -> None:
     path = tmp_path / "a.pth"
     table = {"a": torch.ones(2), "note": "text"}
-    torch.save({"state_dict": table} if wrapped else table, path)
+    torch.save({key: table} if key else table, path)
     assert list(read_weights(path).tensors) == ["a"]
 
 
