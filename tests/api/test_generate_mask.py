@@ -277,4 +277,4 @@ def test_the_real_engine_answers_with_the_mask_of_its_network(
     with TestClient(app) as client:
         answer = client.post(URL, json={"image": encoded(half_red())})
     mask = decoded(answer.json())
-    assert (mask[:, :19].min(), mask[:, 22:].max()) == (255, 0)
+    assert np.array_equal(mask > 127, half_red()[..., 0] > 127)
