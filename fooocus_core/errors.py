@@ -15,10 +15,6 @@ class ModelNotFoundError(FooocusError):
     """No model file of that name exists; the message names the folders searched."""
 
 
-class PackageNotFoundError(FooocusError):
-    """A library that a feature needs is not installed; the message says how to install it."""
-
-
 class ModelFileError(FooocusError):
     """A model file is unreadable, or entries are missing or unexpected."""
 
@@ -29,6 +25,10 @@ class NotFiniteError(FooocusError):
 
 class DownloadError(FooocusError):
     """A file could not be fetched; no partial file is left under its final name."""
+
+
+class PackageMissingError(FooocusError):
+    """A package that a feature needs is not installed; the message names it."""
 
 
 class DeviceMemoryError(FooocusError):

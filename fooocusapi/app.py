@@ -33,7 +33,6 @@ from fooocusapi.jobs.clock import make_clock
 from fooocusapi.jobs.job import Job, JobView, SavedImage
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.worker import Engine, SaveImage, Worker
-from fooocusapi.needed_files import NeededFiles
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
     engines,
@@ -138,13 +137,7 @@ def _make_services(
         responder=responder,
         webhooks=webhooks,
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
-        submitter=Submitter(
-            queue=queue,
-            inputs=inputs,
-            translator=translator,
-            responder=responder,
-            needed=NeededFiles(core=core, catalog=catalog),
-        ),
+        submitter=Submitter(queue=queue, inputs=inputs, translator=translator, responder=responder),
         inputs=inputs,
         back_translator=BackTranslator(
             reader=RecordReader(

@@ -19,7 +19,7 @@ from fooocus_core.errors import (
     ModelFileError,
     ModelNotFoundError,
     NotFiniteError,
-    PackageNotFoundError,
+    PackageMissingError,
 )
 from fooocusapi.exceptions import (
     BodyTooLargeError,
@@ -99,8 +99,8 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ServerStoppingError: _detail(503),
     ModelMissingError: _detail(503),
     ModelNotFoundError: _detail(503),
-    PackageNotFoundError: _detail(503),
     DownloadError: _detail(503),
+    PackageMissingError: _detail(503),
     DeviceMemoryError: _detail(503),
     ModelFileError: _detail(500),
     NotFiniteError: _detail(500),

@@ -16,7 +16,6 @@ from fooocusapi.inputs import Inputs
 from fooocusapi.jobs.job import Delivery, Job
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.worker import Engine
-from fooocusapi.needed_files import NeededFiles
 from fooocusapi.respond import AnswerForm, Responder, queue_full
 from fooocusapi.schemas.parameters import GenerationRequest, webhook_target
 from fooocusapi.schemas.vocabulary import JobKind
@@ -34,7 +33,6 @@ class Submitter:
     inputs: Inputs
     translator: Translator
     responder: Responder
-    needed: NeededFiles
 
     async def submit(
         self, request: GenerationRequest, kind: JobKind, *, wants_png: bool
@@ -99,7 +97,7 @@ class Submitter:
             ServerStoppingError: The server is shutting down.
             ClientDisconnect: The caller has hung up.
         """
-        await asyncio.to_thread(self.needed.require, needs)
+        await asyncio.to_thread(self.translator.needed.require, needs)
         done = asyncio.wrap_future(self.queue.call(function))
         gone = asyncio.ensure_future(_hang_up(request))
         try:

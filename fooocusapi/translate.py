@@ -73,6 +73,11 @@ class Translator:
     catalog: Catalog
     styles: StyleLibrary
 
+    @property
+    def needed(self) -> NeededFiles:
+        """Finds what pictures cannot be made or described without."""
+        return NeededFiles(core=self.core, catalog=self.catalog)
+
     def translate(
         self, request: GenerationRequest, pictures: Pictures, *, single: bool
     ) -> Translation:
@@ -92,7 +97,7 @@ class Translator:
             translator=self,
             request=request,
             pictures=pictures,
-            needed=NeededFiles(core=self.core, catalog=self.catalog),
+            needed=self.needed,
             tolerance=Tolerance(strict=self.settings.strict),
         ).translation(single=single)
 

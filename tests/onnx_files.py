@@ -1,76 +1,92 @@
-"""Small networks in ONNX files with the inputs and outputs of the published ones."""
+"""Small ONNX files, written without a library: the few bytes of the format that they need.
+
+Source: the protocol buffers of onnx/onnx (Apache-2.0), onnx.proto, and their wire format.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from onnx.onnx_ml_pb2 import NodeProto
 
-_SIDE_OUTPUTS = 6
-
-
-def write_saliency_network(path: Path, side: int) -> Path:
-    """A network that gives how red a place is; beside it, as the published ones, side outputs."""
-    weights = np.zeros((1, 3, 1, 1), np.float32)
-    weights[0, 0] = 1
-    nodes = [_convolution("mixed"), helper.make_node("Sigmoid", ["mixed"], ["d0"])]
-    names = ["d0"]
-    for number in range(1, _SIDE_OUTPUTS + 1):
-        names.append(f"d{number}")
-        nodes.append(helper.make_node("Neg", ["mixed"], [names[-1]]))
-    return _write(path, side, nodes, names, weights)
+_FLOAT = 1  # TensorProto.FLOAT
+_INT, _INTS = 2, 7  # AttributeProto.INT, .INTS
+_IR_VERSION, _OPERATORS = 8, 13
 
 
-def write_garment_network(path: Path, side: int) -> Path:
-    """A network that takes black for nothing, red for upper, green for lower and blue for full."""
-    weights = np.zeros((4, 3, 1, 1), np.float32)
-    weights[0] = -1
-    for number in range(3):
-        weights[number + 1, number] = 3
-    return _write(path, side, [_convolution("d0")], ["d0"], weights)
-
-
-def write_network_of(path: Path, elements: int, shape: list[int], value: float = 1.0) -> Path:
-    """A network that multiplies an input of a type and shape by a value."""
-    factor = np.array(value, helper.tensor_dtype_to_np_dtype(elements))
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "factor"], ["y"])],
-        "small",
-        [helper.make_tensor_value_info("x", elements, shape)],
-        [helper.make_tensor_value_info("y", elements, shape)],
-        [numpy_helper.from_array(factor, "factor")],
-    )
-    return _save(path, graph)
-
-
-def _convolution(output: str) -> NodeProto:
-    return helper.make_node("Conv", ["input.1", "weights"], [output])
-
-
-def _write(
-    path: Path,
-    side: int,
-    nodes: list[NodeProto],
-    names: list[str],
-    weights: NDArray[np.float32],
+def write_mean_network(
+    path: Path, weights: NDArray[np.float32], side: int | str, *, batch: int | str = "N"
 ) -> Path:
-    shape = [1, len(weights), side, side]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("input.1", TensorProto.FLOAT, [1, 3, side, side])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names],
-        [numpy_helper.from_array(weights, "weights")],
+    """A network from pictures to probabilities: sigmoid of the channels' means times ``weights``.
+
+    Args:
+        weights: (3, N) float32.
+        side: Of the pictures, (batch, side, side, 3) float32.
+        batch: A number, or the name of one that is open.
+    """
+    nodes = (
+        _node("ReduceMean", ["picture"], "means", _integers("axes", 1, 2), _integer("keepdims", 0)),
+        _node("MatMul", ["means", "weights"], "scores"),
+        _node("Sigmoid", ["scores"], "probabilities"),
     )
-    return _save(path, graph)
-
-
-def _save(path: Path, graph: onnx.GraphProto) -> Path:
+    graph = b"".join(
+        (
+            *(_message(1, node) for node in nodes),
+            _text(2, "means"),
+            _message(5, _tensor("weights", weights)),
+            _message(11, _value("picture", [batch, side, side, 3])),
+            _message(12, _value("probabilities", [batch, weights.shape[1]])),
+        )
+    )
+    operators = _text(1, "") + _number(2, _OPERATORS)
+    model = _number(1, _IR_VERSION) + _message(7, graph) + _message(8, operators)
     path.parent.mkdir(parents=True, exist_ok=True)
-    opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    path.write_bytes(model)
     return path
+
+
+def _node(kind: str, inputs: list[str], output: str, *attributes: bytes) -> bytes:
+    names = b"".join(_text(1, name) for name in inputs) + _text(2, output)
+    return names + _text(4, kind) + b"".join(_message(5, attribute) for attribute in attributes)
+
+
+def _integer(name: str, value: int) -> bytes:
+    return _text(1, name) + _number(3, value) + _number(20, _INT)
+
+
+def _integers(name: str, *values: int) -> bytes:
+    return _text(1, name) + b"".join(_number(8, value) for value in values) + _number(20, _INTS)
+
+
+def _tensor(name: str, values: NDArray[np.float32]) -> bytes:
+    sides = b"".join(_number(1, side) for side in values.shape)
+    return sides + _number(2, _FLOAT) + _text(8, name) + _message(9, values.tobytes())
+
+
+def _value(name: str, shape: list[int | str]) -> bytes:
+    sides = b"".join(
+        _message(1, _number(1, side) if isinstance(side, int) else _text(2, side)) for side in shape
+    )
+    tensor_type = _number(1, _FLOAT) + _message(2, sides)
+    return _text(1, name) + _message(2, _message(1, tensor_type))
+
+
+def _text(field: int, value: str) -> bytes:
+    return _message(field, value.encode())
+
+
+def _message(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _varint(value: int) -> bytes:
+    parts = []
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])

@@ -13,7 +13,6 @@ from fooocus_core.params import Image, Size
 
 # What a picture is cropped from can have many more pixels than what is left: 1 GiB in Pillow.
 _MAX_UNCROPPED = 2**28
-_LANCZOS = PillowImage.Resampling.LANCZOS
 
 
 class Fit(Enum):
@@ -24,18 +23,22 @@ class Fit(Enum):
     SMEAR = auto()
 
 
-def resample(image: Image | Mask, size: Size, kernel: PillowImage.Resampling = _LANCZOS) -> Image:
+def resample(
+    image: Image | Mask,
+    size: Size,
+    kind: PillowImage.Resampling = PillowImage.Resampling.LANCZOS,
+) -> Image:
     """Resize with an antialiased filter, horizontally and then vertically.
 
     Args:
         image: uint8 (H, W, 3) or (H, W).
         size: Of the result; an equal one gives a copy.
-        kernel: Of the filter.
+        kind: Of the filter.
 
     Returns:
         uint8 (height, width, 3) or (height, width).
     """
-    return np.array(_resample(PillowImage.fromarray(image), size, kernel))
+    return np.array(_resample(PillowImage.fromarray(image), size, kind))
 
 
 def resize_image(image: Image, size: Size, fit: Fit) -> Image:
@@ -67,10 +70,12 @@ def resize_image(image: Image, size: Size, fit: Fit) -> Image:
 
 
 def _resample(
-    picture: PillowImage.Image, size: Size, kernel: PillowImage.Resampling = _LANCZOS
+    picture: PillowImage.Image,
+    size: Size,
+    kind: PillowImage.Resampling = PillowImage.Resampling.LANCZOS,
 ) -> PillowImage.Image:
     # In two calls, since versions of Pillow differ in which direction they filter first.
-    return picture.resize((size.width, picture.height), kernel).resize(size, kernel)
+    return picture.resize((size.width, picture.height), kind).resize(size, kind)
 
 
 def _inner_size(given: Size, wanted: Size, fit: Fit) -> Size:

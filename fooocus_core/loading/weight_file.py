@@ -20,7 +20,7 @@ from fooocus_core.files import FileState, file_state
 
 Tensors = Mapping[str, Tensor]
 
-_TABLE_KEYS = ("state_dict", "model")
+_TABLES = ("state_dict", "model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def read_weights(path: Path) -> WeightFile:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     content = read_torch_file(path)
-    for key in _TABLE_KEYS:
+    for key in _TABLES:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):

@@ -11,6 +11,7 @@ from pathlib import Path
 from transformers import BertTokenizer
 
 from fooocus_core.errors import ModelFileError
+from fooocus_core.loading.text_file import read_model_text
 
 # Published places of some entries; networks are trained with, and some look for, these numbers.
 _LANDMARKS: Mapping[str, int] = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, ".": 1012}
@@ -22,10 +23,7 @@ def load_bert_tokenizer(path: Path) -> BertTokenizer:
     Raises:
         ModelFileError: The file is unreadable or another vocabulary.
     """
-    try:
-        entries = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path.name} cannot be read: {error}") from error
+    entries = read_model_text(path).split("\n")
     vocabulary = {entry.rstrip("\r"): number for number, entry in enumerate(entries) if entry}
     odd = [entry for entry, number in _LANDMARKS.items() if vocabulary.get(entry) != number]
     if odd:

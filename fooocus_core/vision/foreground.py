@@ -17,8 +17,8 @@ from fooocus_core.errors import ModelFileError
 from fooocus_core.images.arrays import Mask, size_of
 from fooocus_core.images.resize import resample
 from fooocus_core.loading.memory import DevicePlan
+from fooocus_core.loading.onnx_file import OnnxNetwork, load_onnx
 from fooocus_core.params import Image, Size
-from fooocus_core.vision.onnx_network import OnnxNetwork, load_onnx
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -58,9 +58,11 @@ _PREPARATIONS: Mapping[MaskModel, Preparation] = {
 class ForegroundNetwork:
     """Makes masks of pictures with one network of the family."""
 
-    def __init__(self, network: OnnxNetwork, model: MaskModel) -> None:
+    def __init__(self, network: OnnxNetwork, model: MaskModel, name: str) -> None:
+        """Take over a network; ``name`` is that of its file, for errors."""
         self._network = network
         self._model = model
+        self._name = name
 
     def mask(self, image: Image, category: ClothCategory = ClothCategory.FULL) -> Mask:
         """Make the mask of a picture.
@@ -85,8 +87,7 @@ class ForegroundNetwork:
         side = _PREPARATIONS[self._model].side
         if output.ndim != 4 or output.shape[1] < channels or output.shape[2:] != (side, side):
             raise ModelFileError(
-                f"{self._network.name} gives values of shape {output.shape}, so it is not "
-                f"{self._model}."
+                f"{self._name} gives values of shape {output.shape}, so it is not {self._model}."
             )
         return output
 
@@ -95,10 +96,10 @@ def load_foreground_network(path: Path, model: MaskModel, plan: DevicePlan) -> F
     """Load a network of the family.
 
     Raises:
-        PackageNotFoundError: The library that runs such files is not installed.
+        PackageMissingError: ONNX Runtime is not installed.
         ModelFileError: The file is unreadable or another network.
     """
-    return ForegroundNetwork(load_onnx(path, plan), model)
+    return ForegroundNetwork(load_onnx(path, plan), model, path.name)
 
 
 def prepare(image: Image, preparation: Preparation) -> NDArray[np.float32]:

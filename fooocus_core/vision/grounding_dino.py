@@ -120,7 +120,7 @@ def build_box_finder(file: WeightFile, tokenizer: BertTokenizer, plan: DevicePla
         tensors = without_extras(file.tensors)
         sizes = grounding_dino_config(tensors)
         if len(tokenizer) > sizes["text_config"]["vocab_size"]:
-            raise ModelFileError(f"The vocabulary has more entries than it: {len(tokenizer)}.")
+            raise ModelFileError(f"It knows fewer words than the {len(tokenizer)} of vocab.txt.")
         with init_empty_weights(include_buffers=False):
             network = GroundingDinoForObjectDetection(GroundingDinoConfig(**sizes))
         weights = grounding_dino_weights(tensors)

@@ -24,7 +24,8 @@ _PREFIX = "module."
 # Left over from training, or computed from the sizes.
 _UNUSED = re.compile(r"label_enc\.|bert\.pooler\.|.*\.(position_ids|relative_position_index)$")
 _SWIN = "model.backbone.conv_encoder.model."
-_STARTS: Mapping[str, str] = {
+# With the number of the layer in the place of {}.
+_LAYERS: Mapping[str, str] = {
     "transformer.encoder.text_layers.": "model.encoder.layers.{}.text_enhancer_layer.",
     "transformer.encoder.fusion_layers.": "model.encoder.layers.{}.fusion_layer.",
     "transformer.encoder.layers.": "model.encoder.layers.{}.deformable_layer.",
@@ -155,7 +156,7 @@ def grounding_dino_config(tensors: Tensors) -> dict[str, Any]:
 
 
 def _renamed(name: str) -> str:
-    for start, new in _STARTS.items():
+    for start, new in _LAYERS.items():
         if name.startswith(start):
             layer, _, rest = name.removeprefix(start).partition(".")
             name = new.format(layer) + rest

@@ -85,10 +85,8 @@ class Segmenter:
         prompts = torch.from_numpy(scaled(boxes, size_of(image), size)).to(features)
         for some in torch.split(prompts, _BATCH):
             check()
-            with memory_errors("cutting out what lies in the boxes"):
-                values = self._decode(features, some)
-                masks = [_to_mask(value, self._side, size, size_of(image)) for value in values]
-            yield from masks
+            for value in self._decode(features, some):
+                yield _to_mask(value, self._side, size, size_of(image))
 
     def _pixels(self, image: Image, size: Size) -> Tensor:
         small = resample(image, size, PillowImage.Resampling.BILINEAR)
@@ -97,6 +95,7 @@ class Segmenter:
         padding = (0, self._side - size.width, 0, self._side - size.height)
         return functional.pad((pixels - mean) / std, padding).unsqueeze(0)
 
+    @memory_errors("cutting out what lies in the boxes")
     def _decode(self, features: Tensor, boxes: Tensor) -> Tensor:
         values: Tensor = self.network(
             image_embeddings=features, input_boxes=boxes.unsqueeze(0), multimask_output=False
@@ -143,6 +142,7 @@ def scaled(boxes: Boxes, size: Size, new_size: Size) -> Boxes:
     return boxes * np.array(ratios * 2, dtype=np.float32)
 
 
+@memory_errors("enlarging a mask")
 def _to_mask(values: Tensor, side: int, inner: Size, size: Size) -> Mask:
     values = _resized(values.unsqueeze(0), Size(side, side))
     values = _resized(values[..., : inner.height, : inner.width], size)

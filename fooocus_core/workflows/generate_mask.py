@@ -45,7 +45,7 @@ def generate_mask(
     Raises:
         InvalidInputError: The picture is too thin.
         ModelNotFoundError: A file is not in its folders.
-        PackageNotFoundError: The library that runs the network is not installed.
+        PackageMissingError: ONNX Runtime is not installed.
         ModelFileError: A file cannot be used.
         DeviceMemoryError: The device has not enough memory.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from fooocus_core.choices import MaskModel
-from fooocus_core.loading.memory import DevicePlan
+from fooocus_core.loading.memory import DevicePlan, free_cached_memory
 from fooocus_core.vision.foreground import ForegroundNetwork, load_foreground_network
 from fooocus_core.vision.grounding_dino import BoxFinder, load_box_finder
 from fooocus_core.vision.sam import Segmenter, load_segmenter
@@ -29,7 +30,7 @@ class MaskNetworks:
         """The network in a file that finds what stands out.
 
         Raises:
-            PackageNotFoundError: The library that runs such files is not installed.
+            PackageMissingError: ONNX Runtime is not installed.
             ModelFileError: The file cannot be used.
         """
         load = partial(load_foreground_network, path, model, self._plan)
@@ -75,4 +76,9 @@ class _Latest(Generic[Network]):
         return self._network
 
     def free(self) -> None:
+        if self._network is None:
+            return
         self._network = None
+        # Modules hold reference cycles; without collecting, their memory would stay a while.
+        gc.collect()
+        free_cached_memory()

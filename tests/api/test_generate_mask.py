@@ -24,14 +24,14 @@ from fooocus_core.errors import (
     InvalidInputError,
     ModelFileError,
     ModelNotFoundError,
-    PackageNotFoundError,
+    PackageMissingError,
 )
 from fooocus_core.params import MaskParams
 from fooocusapi.app import create_app
 from fooocusapi.settings import Settings
 from tests.conftest import MakeClient
 from tests.fakes import STEPS, FakeEngine, Script
-from tests.onnx_files import write_saliency_network
+from tests.foreground_files import write_saliency_network
 
 URL = "/v1/tools/generate_mask"
 JOB = {"aspect_ratios_selection": "64*64", "style_selections": [], "loras": []}
@@ -210,7 +210,7 @@ def test_missing_files_are_told_with_their_folders_and_commands(
     ("error", "status", "detail"),
     [
         (ModelNotFoundError("no file"), 503, "no file"),
-        (PackageNotFoundError("pip install it"), 503, "pip install it"),
+        (PackageMissingError("pip install it"), 503, "pip install it"),
         (DeviceMemoryError("out of memory"), 503, "out of memory"),
         (ModelFileError("u2net.onnx is damaged"), 500, "u2net.onnx is damaged"),
         (ValueError("/secret"), 500, "Internal Server Error"),

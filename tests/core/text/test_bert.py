@@ -27,7 +27,7 @@ def test_lines_may_end_in_either_way(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"[PAD]\nface\n", r"vocab\.txt is not the vocabulary.*\[UNK\], \[CLS\], \[SEP\]"),
-        (b"\xff\xfe", r"vocab\.txt cannot be read"),
+        (b"\xff\xfe", r"vocab\.txt.*not UTF-8"),
         (None, r"vocab\.txt cannot be read"),
     ],
     ids=["another", "no text", "missing"],

@@ -19,8 +19,8 @@ from fooocus_core.vision.foreground import (
     prepare,
     saliency_mask,
 )
+from tests.foreground_files import write_garment_network, write_saliency_network
 from tests.networks import CPU_PLAN
-from tests.onnx_files import write_garment_network, write_saliency_network
 
 SIDES = {
     MaskModel.U2NET: 320,
@@ -145,7 +145,7 @@ def test_garments_are_found_by_their_network(
 def test_a_network_of_another_size_is_told_to_be_another(tmp_path: Path) -> None:
     path = write_saliency_network(tmp_path / "isnet-anime.onnx", 320)
     network = load_foreground_network(path, MaskModel.ISNET_ANIME, CPU_PLAN)
-    with pytest.raises(ModelFileError, match=r"isnet-anime\.onnx cannot be evaluated"):
+    with pytest.raises(ModelFileError, match=r"isnet-anime\.onnx cannot be computed"):
         network.mask(np.zeros((8, 8, 3), np.uint8))
 
 

@@ -203,7 +203,7 @@ def test_the_published_file_fits(tokenizer: BertTokenizer) -> None:
         ({"odd.weight": torch.zeros(1)}, "Unexpected entries: odd.weight"),
         ({"feat_map.bias": torch.zeros(3)}, r"has shape \(3,\)"),
         ({"transformer.level_embed": torch.zeros(())}, "do not fit together"),
-        ({"bert.embeddings.word_embeddings.weight": torch.zeros(900, 32)}, "more entries"),
+        ({"bert.embeddings.word_embeddings.weight": torch.zeros(900, 32)}, "fewer words"),
     ],
     ids=["missing", "size missing", "unexpected", "shape", "no dimension", "vocabulary"],
 )

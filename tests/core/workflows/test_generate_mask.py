@@ -21,8 +21,8 @@ from fooocus_core.prompt.styles import load_styles
 from fooocus_core.vision.boxes import draw_boxes, grow_boxes
 from fooocus_core.workflows.generate_mask import generate_mask
 from fooocus_core.workflows.resources import Resources
+from tests.foreground_files import write_garment_network, write_saliency_network
 from tests.networks import CPU_PLAN
-from tests.onnx_files import write_garment_network, write_saliency_network
 from tests.published_weights import published_tensors, write_vocabulary
 from tests.workflow_parts import make_resources
 
