@@ -176,7 +176,8 @@ def _entries(name: str, tensor: Tensor) -> dict[str, Tensor]:
         if mark in name:
             outer, kind = name.split(mark)
             inner = outer if mark.startswith(".in_proj") else f"{outer}.attention"
-            thirds = zip(parts, tensor.chunk(3), strict=True)
+            # Of one dimension at least, so that what cannot be split at all is told the same way.
+            thirds = zip(parts, torch.atleast_1d(tensor).chunk(3), strict=True)
             return {f"{inner}.{part}.{kind}": third for part, third in thirds}
     return {name: tensor}
 

@@ -122,6 +122,17 @@ def test_everything_given_reaches_the_engine(client: TestClient, engine: FakeEng
 
 
 @pytest.mark.usefixtures("mask_models")
+def test_a_form_may_hold_the_picture_as_a_file(client: TestClient, engine: FakeEngine) -> None:
+    file = base64.b64decode(encoded(half_red()))
+    form = {"mask_model": "u2net", "dino_debug": "true", "dino_erode_or_dilate": "1.5"}
+    answer = client.post(URL, files={"image": file}, data=form)
+    assert answer.status_code == 200
+    assert decoded(answer.json()).shape == (30, 50)
+    params = engine.masked[0][1]
+    assert (params.model, params.show_boxes, params.grow_boxes) == (MaskModel.U2NET, True, 1.5)
+
+
+@pytest.mark.usefixtures("mask_models")
 def test_what_is_transparent_is_white_to_the_network(
     client: TestClient, engine: FakeEngine
 ) -> None:

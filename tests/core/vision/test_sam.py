@@ -130,8 +130,9 @@ def test_the_published_files_fit(name: str, layers: int, heads: int, whole: list
         ({"image_encoder.neck.1.bias": torch.zeros(3)}, r"has shape \(3,\)"),
         ({"image_encoder.blocks.0.attn.rel_pos_h": torch.zeros(9, 8)}, "several sizes"),
         ({"mask_decoder.mask_tokens.weight": torch.zeros(())}, "do not fit together"),
+        ({"image_encoder.patch_embed.proj.weight": torch.zeros(0)}, "do not fit together"),
     ],
-    ids=["missing", "size missing", "unexpected", "shape", "windows", "no dimension"],
+    ids=["missing", "size missing", "unexpected", "shape", "windows", "no dimension", "nothing"],
 )
 def test_what_is_wrong_with_a_file_is_told(changes: dict[str, Tensor | None], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
