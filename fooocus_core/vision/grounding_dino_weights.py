@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.weight_file import Tensors
 
 _HEADS = 8
@@ -105,6 +106,10 @@ def grounding_dino_weights(tensors: Tensors) -> dict[str, Tensor]:
 
     Args:
         tensors: As :func:`without_extras` gives them.
+
+    Raises:
+        KeyError: An entry needed is missing.
+        ModelFileError, ValueError: One cannot be split.
     """
     weights: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -176,8 +181,9 @@ def _entries(name: str, tensor: Tensor) -> dict[str, Tensor]:
         if mark in name:
             outer, kind = name.split(mark)
             inner = outer if mark.startswith(".in_proj") else f"{outer}.attention"
-            # Of one dimension at least, so that what cannot be split at all is told the same way.
-            thirds = zip(parts, torch.atleast_1d(tensor).chunk(3), strict=True)
+            if tensor.ndim == 0:
+                raise ModelFileError(f"{name} is one number and cannot be split.")
+            thirds = zip(parts, tensor.chunk(3), strict=True)
             return {f"{inner}.{part}.{kind}": third for part, third in thirds}
     return {name: tensor}
 
