@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from fooocus_core.catalog import ModelKind
-from fooocus_core.choices import ControlKind, DescribeKind, InpaintEngine
+from fooocus_core.choices import ControlKind, DescribeKind, InpaintEngine, MaskModel, SamModel
 from fooocus_core.config import DownloadLists
 from fooocus_core.files import DATA_FOLDER
-from fooocus_core.params import ControlParams
+from fooocus_core.params import ControlParams, MaskParams
 
 FILES_TABLE = DATA_FOLDER / "files.json"
 
@@ -54,6 +54,12 @@ SAFETY_CHECKER = ModelFile(
     kind=ModelKind.SAFETY_CHECKER, name="stable-diffusion-safety-checker.bin"
 )
 INPAINT_HEAD = ModelFile(kind=ModelKind.INPAINT, name="fooocus_inpaint_head.pth")
+GROUNDING_DINO = ModelFile(kind=ModelKind.INPAINT, name="groundingdino_swint_ogc.pth")
+_SAM_FILES = {
+    SamModel.VIT_B: "sam_vit_b_01ec64.pth",
+    SamModel.VIT_L: "sam_vit_l_0b3195.pth",
+    SamModel.VIT_H: "sam_vit_h_4b8939.pth",
+}
 _INPAINT_PATCHES = {
     InpaintEngine.V1: "inpaint.fooocus.patch",
     InpaintEngine.V2_5: "inpaint_v25.fooocus.patch",
@@ -109,6 +115,24 @@ def describe_files(kind: DescribeKind) -> tuple[ModelFile, ...]:
             return (CAPTIONER, BERT_VOCABULARY)
         case DescribeKind.ANIME:
             return (TAGGER, TAG_LIST)
+
+
+def sam_file(size: SamModel) -> ModelFile:
+    """The file of a size of "segment anything"."""
+    return ModelFile(kind=ModelKind.SAM, name=_SAM_FILES[size])
+
+
+def foreground_file(model: MaskModel) -> ModelFile:
+    """The file of a network that finds what stands out: of any mask model but SAM."""
+    return ModelFile(kind=ModelKind.INPAINT, name=f"{model}.onnx")
+
+
+def mask_files(params: MaskParams) -> tuple[ModelFile, ...]:
+    """What a mask cannot be made without."""
+    if params.model is not MaskModel.SAM:
+        return (foreground_file(params.model),)
+    finder = (GROUNDING_DINO, BERT_VOCABULARY)
+    return finder if params.show_boxes else (*finder, sam_file(params.sam_model))
 
 
 def published_files() -> dict[ModelFile, PublishedFile]:

@@ -8,13 +8,14 @@ from collections.abc import Generator
 import torch
 
 from fooocus_core.catalog import Catalog, ModelKind, choose_base
-from fooocus_core.choices import DescribeKind
+from fooocus_core.choices import DescribeKind, MaskModel
 from fooocus_core.config import CoreConfig, DeviceOptions
 from fooocus_core.events import CancelToken, EventSink, GeneratedImage
 from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
+from fooocus_core.images.arrays import Mask, to_rgb
 from fooocus_core.loading.memory import pick_device, set_up_torch
 from fooocus_core.loading.store import ModelFiles, ModelStore
-from fooocus_core.params import GenerationParams, Image
+from fooocus_core.params import GenerationParams, Image, MaskParams
 from fooocus_core.plan import Library, make_plan
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
 from fooocus_core.prompt.wildcards import Wildcards
@@ -22,6 +23,7 @@ from fooocus_core.text.tokens import Tokenizer
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.describe import describe
 from fooocus_core.workflows.generate import generate
+from fooocus_core.workflows.generate_mask import generate_mask
 from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.resources import Resources
 
@@ -96,6 +98,21 @@ class Engine:
             FooocusError: The picture cannot be described, for a known cause.
         """
         return describe(image, kind, self._resources)
+
+    def generate_mask(self, image: Image, params: MaskParams) -> Image | Mask:
+        """Make the mask of a picture.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+
+        Returns:
+            uint8, white = selected: (H, W, 3) of SAM, (H, W) of the other networks.
+
+        Raises:
+            FooocusError: There is no mask for a known cause.
+        """
+        mask = generate_mask(image, params, self._resources).mask
+        return to_rgb(mask) if params.model is MaskModel.SAM else mask
 
     def free_memory(self) -> None:
         """Let go of all models and of cached device memory."""

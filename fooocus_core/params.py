@@ -228,7 +228,17 @@ class ImagePrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskParams:
-    """How a mask is found in a picture."""
+    """How a mask is found in a picture.
+
+    Attributes:
+        cloth_category: Only for ``U2NET_CLOTH_SEG``.
+        prompt: What to look for; like all that follow, only for ``SAM``.
+        box_threshold: How likely, 0.0-1.0, a box has to be.
+        text_threshold: Of the labels of boxes, 0.0-1.0, which are not part of a mask.
+        max_detections: How many boxes count, the first ones; 0 = all.
+        grow_boxes: Pixels to move each side of a box outwards (positive) or inwards.
+        show_boxes: The boxes themselves are the mask.
+    """
 
     model: MaskModel = MaskModel.SAM
     cloth_category: ClothCategory = ClothCategory.FULL
@@ -237,7 +247,7 @@ class MaskParams:
     box_threshold: float = 0.3
     text_threshold: float = 0.25
     max_detections: int = 0
-    grow_boxes: int = 0
+    grow_boxes: float = 0.0
     show_boxes: bool = False
 
 

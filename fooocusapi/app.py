@@ -15,7 +15,6 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
-from pydantic import BaseModel
 
 from fooocus_core.catalog import Catalog
 from fooocus_core.config import CoreConfig
@@ -44,6 +43,7 @@ from fooocusapi.routers import (
     pages,
     tools,
 )
+from fooocusapi.schemas.parameters import RequestModel
 from fooocusapi.settings import Settings
 from fooocusapi.storage import Storage
 from fooocusapi.submit import Submitter
@@ -53,7 +53,7 @@ from fooocusapi.webhooks import Webhooks
 
 _log = logging.getLogger(__name__)
 
-_REQUESTS: tuple[type[BaseModel], ...] = (*generation.REQUESTS, *tools.REQUESTS)
+_REQUESTS: tuple[type[RequestModel], ...] = (*generation.REQUESTS, *tools.REQUESTS)
 _FLUSH_S = 5.0
 _CONTROL_THREADS = 2
 

@@ -97,12 +97,16 @@ def _naming_form_fields() -> Iterator[None]:
     try:
         yield
     except RequestValidationError as error:
-        raise RequestValidationError(
-            [{**e, "loc": ("body", *location_in_form(e["loc"][1:]))} for e in error.errors()]
-        ) from error
+        entries = ({**entry, "loc": _in_form(entry["loc"])} for entry in error.errors())
+        raise RequestValidationError(list(entries)) from error
     except InvalidFieldError as error:
         location = location_in_form(error.location)
         raise InvalidFieldError(location, str(error), error.value) from error
+
+
+def _in_form(location: tuple[Any, ...]) -> tuple[Any, ...]:
+    where, *rest = location
+    return (where, *location_in_form(tuple(rest))) if where == "body" else location
 
 
 def _content_type(request: Request) -> str:

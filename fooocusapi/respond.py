@@ -79,7 +79,7 @@ class Responder:
             job_stage=view.stage,
             job_progress=_progress(view),
             job_status=_status(view),
-            job_step_preview=_preview(view.preview) if with_preview else None,
+            job_step_preview=_preview(view) if with_preview else None,
             job_result=self._items(view) if view.is_finished else None,
         )
 
@@ -242,9 +242,12 @@ def _status(view: JobView) -> str | None:
     return view.progress.text
 
 
-def _preview(image: Image | None) -> str | None:
-    if image is None:
-        return None
+def _preview(view: JobView) -> str | None:
+    return None if view.preview is None else png_text(view.preview)
+
+
+def png_text(image: Image) -> str:
+    """A picture, (H, W) or (H, W, 3), as base64 of a PNG, without ``data:`` prefix."""
     buffer = io.BytesIO()
     PillowImage.fromarray(image).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")

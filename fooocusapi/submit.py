@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from fastapi import Response
+from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
-from fooocus_core.choices import DescribeKind
-from fooocus_core.downloads import describe_files
+from fooocus_core.downloads import ModelFile
 from fooocusapi.exceptions import QueueFullError
 from fooocusapi.inputs import Inputs
 from fooocusapi.jobs.job import Delivery, Job
 from fooocusapi.jobs.queue import JobQueue
+from fooocusapi.jobs.worker import Engine
 from fooocusapi.respond import AnswerForm, Responder, queue_full
 from fooocusapi.schemas.parameters import GenerationRequest, webhook_target
-from fooocusapi.schemas.requests import DescribeRequest
 from fooocusapi.schemas.vocabulary import JobKind
 from fooocusapi.storage import clean_name
 from fooocusapi.translate import Translator
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """Takes generation requests in."""
+    """Takes generation requests in, and what tools ask of the engine."""
 
     queue: JobQueue
     inputs: Inputs
@@ -70,21 +74,46 @@ class Submitter:
             # Not before: the limit of the history could remove the files that are being read.
             await asyncio.to_thread(self.queue.release, job)
 
-    async def describe(self, request: DescribeRequest, kind: DescribeKind) -> str:
-        """Have the engine say what a picture shows, between two jobs.
+    async def call(
+        self,
+        request: Request,
+        function: Callable[[Engine], Result],
+        needs: Iterable[ModelFile] = (),
+    ) -> Result:
+        """Have a function called with the engine, on its thread between two jobs.
+
+        If the caller hangs up before that, it is not called any more.
+
+        Args:
+            request: Of the caller, its body read.
+            needs: Files that the function cannot do without.
+
+        Returns:
+            What the function gives; what it raises is raised here.
 
         Raises:
-            InvalidFieldError: There is no picture, or it cannot be had or decoded.
-            BodyTooLargeError: It is too large.
-            ModelMissingError: A file is missing that it cannot be described without.
-            FooocusError: The picture cannot be described, for a known cause.
+            ModelMissingError: A needed file is not there.
+            QueueFullError: Too many calls wait.
             ServerStoppingError: The server is shutting down.
+            ClientDisconnect: The caller has hung up.
         """
-        (image,) = (await self.inputs.read_all(request.picture_fields())).values()
-        await asyncio.to_thread(self.translator.needed.require, describe_files(kind))
-        call = self.queue.call(lambda engine: engine.describe(image, kind))
-        text: str = await asyncio.wrap_future(call)
-        return text
+        await asyncio.to_thread(self.translator.needed.require, needs)
+        done = asyncio.wrap_future(self.queue.call(function))
+        gone = asyncio.ensure_future(_hang_up(request))
+        try:
+            await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not done.done():
+                raise ClientDisconnect
+            return done.result()
+        finally:
+            gone.cancel()
+            done.cancel()
+
+
+async def _hang_up(request: Request) -> None:
+    """Wait until the caller is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _answer_form(request: GenerationRequest, *, wants_png: bool) -> AnswerForm:

@@ -26,7 +26,7 @@ from fooocus_core.events import (
     SamplingStep,
     Warned,
 )
-from fooocus_core.params import GenerationParams, Image
+from fooocus_core.params import GenerationParams, Image, MaskParams
 
 STEPS = 4
 WAIT_S = 10
@@ -81,6 +81,8 @@ class FakeEngine:
     Attributes:
         gate: For scripts that are gated.
         asked: Parameters of every run, in order.
+        masked: Picture and parameters of every mask, in order.
+        tool_failure: Raised by tools.
         freed: How often memory was freed.
         described: Kinds of the pictures that were described, in order.
         hold: Cleared = descriptions wait until it is set.
@@ -93,6 +95,8 @@ class FakeEngine:
     ) -> None:
         self.gate = Gate()
         self.asked: list[GenerationParams] = []
+        self.masked: list[tuple[Image, MaskParams]] = []
+        self.tool_failure: BaseException | None = None
         self.freed = 0
         self.described: list[DescribeKind] = []
         self.hold = threading.Event()
@@ -100,7 +104,6 @@ class FakeEngine:
         self.pace = pace
         self.usual = usual or Script()
         self.load_failure: BaseException | None = None
-        self.describe_failure: BaseException | None = None
         self._scripts: deque[Script] = deque()
 
     def play(self, *scripts: Script) -> None:
@@ -117,11 +120,18 @@ class FakeEngine:
     def describe(self, image: Image, kind: DescribeKind) -> str:
         """Tell size and first pixel, once the test lets it."""
         self.hold.wait(WAIT_S)
-        if self.describe_failure is not None:
-            raise self.describe_failure
+        if self.tool_failure is not None:
+            raise self.tool_failure
         height, width, _ = image.shape
         self.described.append(kind)
         return f"{kind}: {width}x{height}, {image[0, 0].tolist()}"
+
+    def generate_mask(self, image: Image, params: MaskParams) -> NDArray[np.uint8]:
+        """White where the red channel is bright."""
+        self.masked.append((image, params))
+        if self.tool_failure is not None:
+            raise self.tool_failure
+        return np.where(image[..., 0] > 127, 255, 0).astype(np.uint8)
 
     def generate(
         self, params: GenerationParams, on_event: EventSink, cancel: CancelToken

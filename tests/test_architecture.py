@@ -22,7 +22,7 @@ SERVICE = (
     ("errors",),
     ("submit", "security"),
     ("translate", "translate_back", "respond", "webhooks", "image_log"),
-    ("translate_models", "translate_pictures", "translate_guides"),
+    ("translate_models", "translate_pictures", "translate_guides", "translate_masks"),
     ("jobs",),
     ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance"),
     ("flags", "log_format"),

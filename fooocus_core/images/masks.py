@@ -9,6 +9,8 @@ from fooocus_core.images.arrays import Mask, size_of
 from fooocus_core.images.resize import resample
 from fooocus_core.params import Image, Size
 
+# Of a mask that a network made, in pixels.
+_SMALL_HOLE = 400
 # Grey levels above it are part of the hole.
 _THRESHOLD = 127
 _FEATHER_STEPS = 32
@@ -56,6 +58,21 @@ def erode_or_dilate(mask: Mask, amount: float) -> Mask:
     if times < 0:
         return cv2.erode(mask, box, iterations=-times).astype(np.uint8)
     return mask
+
+
+def fill_small_holes(mask: Mask) -> Mask:
+    """Make black areas of fewer than 400 pixels white, also those at the border.
+
+    Args:
+        mask: Black and white; black pixels that touch at a corner belong together.
+
+    Source:
+        facebookresearch/segment-anything (Apache-2.0), segment_anything/utils/amg.py.
+    """
+    _, areas, statistics, _ = cv2.connectedComponentsWithStats(255 - mask, connectivity=8)
+    is_small = statistics[:, cv2.CC_STAT_AREA] < _SMALL_HOLE
+    is_small[0] = False  # what is white already
+    return np.where(is_small[areas], 255, mask).astype(np.uint8)
 
 
 def soft_mask(mask: Mask) -> Mask:

@@ -23,17 +23,22 @@ class Fit(Enum):
     SMEAR = auto()
 
 
-def resample(image: Image | Mask, size: Size) -> Image:
-    """Resize with an antialiased Lanczos filter, horizontally and then vertically.
+def resample(
+    image: Image | Mask,
+    size: Size,
+    kind: PillowImage.Resampling = PillowImage.Resampling.LANCZOS,
+) -> Image:
+    """Resize with an antialiased filter, horizontally and then vertically.
 
     Args:
         image: uint8 (H, W, 3) or (H, W).
         size: Of the result; an equal one gives a copy.
+        kind: Of the filter.
 
     Returns:
         uint8 (height, width, 3) or (height, width).
     """
-    return np.array(_resample(PillowImage.fromarray(image), size))
+    return np.array(_resample(PillowImage.fromarray(image), size, kind))
 
 
 def crop_middle(image: Image, side: int) -> Image:

@@ -57,7 +57,7 @@ def naming_part(path: Path, part: str) -> Iterator[None]:
         raise ModelFileError(f"{beginning} {error}") from error
     except KeyError as error:
         raise ModelFileError(f"{beginning} Missing entries: {error.args[0]}") from error
-    except (IndexError, AttributeError, TypeError) as error:
+    except (IndexError, AttributeError, TypeError, ZeroDivisionError) as error:
         raise ModelFileError(f"{beginning} Its entries do not fit together.") from error
 
 

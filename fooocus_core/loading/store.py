@@ -185,6 +185,19 @@ class ModelStore:
         """
         self._residents.bring(*networks, device=self.plan.device)
 
+    @contextmanager
+    def at_work(self, network: nn.Module) -> Iterator[None]:
+        """Have a network where it computes for the time of a block.
+
+        Raises:
+            DeviceMemoryError: The device has not enough memory.
+        """
+        self._residents.bring(network, device=self.plan.device)
+        try:
+            yield
+        finally:
+            self._residents.leave(network)
+
     def bring_vae(self, vae: AutoencoderKL) -> None:
         """Have a VAE where it computes.
 

@@ -37,6 +37,7 @@ from fooocus_core.vision.face import FaceFinder, load_face_finder
 from fooocus_core.vision.safety import SafetyChecker, load_safety_checker
 from fooocus_core.vision.tags import Tagger, load_tagger
 from fooocus_core.vision.upscaler import Upscaler, load_upscaler
+from fooocus_core.workflows.mask_networks import MaskNetworks
 from fooocus_core.workflows.recent import Recent
 
 Network = TypeVar("Network")
@@ -54,6 +55,7 @@ class AuxiliaryNetworks:
         DeviceMemoryError: The device has not enough memory.
 
     Attributes:
+        masks: Those that make masks.
         read_pictures: What image encoder and adapters made of pictures.
         control_pictures: What control nets were shown of pictures.
         face_crops: What the face finder cropped pictures to; ``None`` = it found no face.
@@ -61,6 +63,7 @@ class AuxiliaryNetworks:
 
     def __init__(self, plan: DevicePlan, catalog: Catalog) -> None:
         """Start with nothing loaded."""
+        self.masks = MaskNetworks(plan)
         self._plan = plan
         self._catalog = catalog
         self._loaded: dict[tuple[ModelFile, ...], tuple[Hashable, Any]] = {}
@@ -142,6 +145,7 @@ class AuxiliaryNetworks:
     def free(self) -> None:
         """Forget everything loaded, and what was made."""
         self._loaded.clear()
+        self.masks.free()
         self._expansion = None
         self._forget_pictures()
 

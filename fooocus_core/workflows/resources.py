@@ -39,7 +39,7 @@ class Resources:
             ModelNotFoundError: One is not in its folders.
         """
         for file in files:
-            self._find(file)
+            self.find(file)
 
     def prepare(self, plan: Plan, reporter: Reporter) -> Models:
         """Bring in the models of a plan, with its LoRAs merged and its inpaint patch at hand.
@@ -61,7 +61,7 @@ class Resources:
             LoraFile(path=self.catalog.find(ModelKind.LORA, lora.name), weight=lora.weight)
             for lora in plan.loras
         ]
-        patch = self._find(plan.inpaint_patch) if plan.inpaint_patch else None
+        patch = self.find(plan.inpaint_patch) if plan.inpaint_patch else None
         models = self.models.prepare(files)
         for warning in self.models.merge(loras, patch):
             reporter.warn(warning)
@@ -77,7 +77,7 @@ class Resources:
             ModelFileError: A file cannot be used.
             DeviceMemoryError: The device has not enough memory.
         """
-        paths = {kind: self._find(CONTROL_FILES[kind]) for kind in kinds}
+        paths = {kind: self.find(CONTROL_FILES[kind]) for kind in kinds}
         networks = self.models.control_nets(list(paths.values()))
         return {kind: networks[path] for kind, path in paths.items()}
 
@@ -86,7 +86,12 @@ class Resources:
         self.auxiliary.free()
         self.models.free()
 
-    def _find(self, file: ModelFile) -> Path:
+    def find(self, file: ModelFile) -> Path:
+        """Where a file is.
+
+        Raises:
+            ModelNotFoundError: It is not in its folders.
+        """
         return self.catalog.find(file.kind, file.name)
 
     def short_hash(self, kind: ModelKind, name: str) -> str:

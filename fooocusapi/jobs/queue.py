@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from fooocusapi.exceptions import (
     HistoryEntryNotFoundError,
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 # Without a limit of its own the history keeps this many in memory.
 _MEMORY_LIMIT = 1000
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ class JobQueue:
     """Takes jobs in and hands them to the worker, one at a time.
 
     Args:
-        size: Most jobs that wait or run at a time.
+        size: Most jobs that wait or run at a time; and, not counting these, most calls that wait.
         history: Most ended jobs that are kept; 0 = no limit of the caller's.
         on_finished: Called with each job that has ended, once its result is visible.
         on_dropped: Called with each ended job that is removed for good, files included.
@@ -83,6 +85,7 @@ class JobQueue:
         self._waiting: deque[Job] = deque()
         self._calls: deque[Call] = deque()
         self._running: Job | None = None
+        self._is_answering = False
         self._history: dict[str, JobView] = {}
         self._kept: set[str] = set()
         self._last_id: str | None = None
@@ -112,26 +115,42 @@ class JobQueue:
             self._last_id = job.id
             self._changed.notify_all()
 
-    def call(self, function: Callable[[Any], Any]) -> Future[Any]:
+    def call(self, function: Callable[[Any], Result]) -> Future[Result]:
         """Have a function called with the engine before the next waiting job.
 
+        Returns:
+            What it gives; cancelled before the call has begun, the call is left out.
+
         Raises:
+            QueueFullError: As many calls as allowed wait.
             ServerStoppingError: The queue is closed.
         """
-        done: Future[Any] = Future()
-        done.set_running_or_notify_cancel()
+        done: Future[Result] = Future()
         with self._changed:
             self._refuse_if_closed()
+            # What nobody waits for any more takes no place; it may hold a large picture, too.
+            self._calls = deque(call for call in self._calls if not call.done.cancelled())
+            if len(self._calls) >= self._size:
+                raise QueueFullError(f"{self._size} calls wait already")
             self._calls.append(Call(function=function, done=done))
             self._changed.notify_all()
         return done
 
     def take(self) -> Job | Call | None:
-        """Wait for the next thing to do; a job is running from then on. ``None``: closed."""
+        """Wait for the next thing to do, which runs from then on. ``None``: closed.
+
+        A call that was taken has ended when the next thing is asked for.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._calls or self._waiting or self._is_closed)
-            if self._calls:
-                return self._calls.popleft()
+            self._is_answering = False
+            while True:
+                self._changed.wait_for(lambda: self._calls or self._waiting or self._is_closed)
+                if not self._calls:
+                    break
+                call = self._calls.popleft()
+                if call.done.set_running_or_notify_cancel():
+                    self._is_answering = True
+                    return call
             if self._is_closed:
                 return None
             self._running = self._waiting.popleft()
@@ -208,9 +227,9 @@ class JobQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a job is running."""
+        """Whether a job or a call is running."""
         with self._changed:
-            return self._running is not None
+            return self._running is not None or self._is_answering
 
     @property
     def is_closed(self) -> bool:
@@ -229,7 +248,8 @@ class JobQueue:
         for job in waiting:
             self.end(job, FinishReason.ERROR, "the server was stopped before the job began")
         for call in calls:
-            call.done.set_exception(ServerStoppingError("the server is stopping"))
+            if call.done.set_running_or_notify_cancel():
+                call.done.set_exception(ServerStoppingError("the server is stopping"))
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:

@@ -13,10 +13,13 @@ from concurrent.futures import Future
 from contextlib import closing
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fooocus_core.choices import DescribeKind
 from fooocus_core.errors import FooocusError, RunCancelled
 from fooocus_core.events import CancelToken, Event, EventSink, GeneratedImage, Warned
-from fooocus_core.params import GenerationParams, Image
+from fooocus_core.params import GenerationParams, Image, MaskParams
 from fooocusapi.exceptions import ServiceError
 from fooocusapi.jobs.job import Job, SavedImage
 from fooocusapi.jobs.queue import Call, JobQueue
@@ -48,6 +51,13 @@ class Engine(Protocol):
 
         Raises:
             FooocusError: It cannot be described, for a known cause.
+        """
+
+    def generate_mask(self, image: Image, params: MaskParams) -> NDArray[np.uint8]:
+        """Make the mask of a picture, (H, W) or (H, W, 3), white = selected.
+
+        Raises:
+            FooocusError: There is no mask for a known cause.
         """
 
     def free_memory(self) -> None:
@@ -87,7 +97,9 @@ class Worker:
         return self._thread.is_alive()
 
     def stop(self, grace_s: float) -> None:
-        """Accept nothing more, let the running image finish within ``grace_s``, then cancel it.
+        """Accept nothing more, let the running image or call finish within ``grace_s``.
+
+        After that time a running job is cancelled.
 
         Blocks until the thread has ended, or for a few seconds if it does not answer.
         """

@@ -20,3 +20,12 @@ GENERATION_ANSWERS: dict[int | str, dict[str, Any]] = {
     500: {"description": "`image/png` only: the job failed.", "content": {"text/plain": {}}},
     503: {"description": "A needed file is missing, or the server is stopping."},
 }
+
+TOOL_ANSWERS: dict[int | str, dict[str, Any]] = {
+    429: {"description": "Too many tool calls wait."},
+    503: {
+        "description": "A needed file or library is missing, memory ran out, or the server is "
+        "stopping."
+    },
+}
+"""How every tool that uses the engine can fail, as the schema describes it."""

@@ -61,8 +61,10 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
                 result[name] = _json_value(name, value)
         elif name in _SINGLE and not _is_empty(value) and name in result:
             raise InvalidFieldError((name,), "one picture is wanted, several were sent")
-        elif not _is_empty(value) or (name in _EMPTY_IS_VALUE and name not in result):
+        elif not _is_empty(value):
             result[name] = value
+        elif name in _EMPTY_IS_VALUE or value != "":
+            result.setdefault(name, value)
     prompts = _gather_slots(fields)
     return {**result, SLOTTED: prompts} if prompts else result
 
@@ -85,13 +87,15 @@ def _gather_slots(fields: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
     slots: dict[int, dict[str, Any]] = {}
     for name, value in fields:
         slot = _SLOT_FIELD.fullmatch(name)
-        if slot is not None and not _is_empty(value):
-            slots.setdefault(int(slot[2]), {})[slot[1]] = value
+        if slot is not None and value != "":
+            fields_of_slot = slots.setdefault(int(slot[2]), {})
+            if not _is_empty(value) or slot[1] not in fields_of_slot:
+                fields_of_slot[slot[1]] = value
     return [slots.get(number, {}) for number in range(1, max(slots, default=0) + 1)]
 
 
 def _is_empty(value: Any) -> bool:
-    """Whether nothing was sent: no text, or, as browsers do for a file not chosen, no byte."""
+    """Whether it is a text or a file without content; browsers send those not chosen like that."""
     return value == "" or getattr(value, "size", None) == 0
 
 

@@ -28,6 +28,8 @@ from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme, SaveExtensio
 MAX_SEED = 2**63 - 1
 MIN_SIDE, MAX_SIDE = 64, 4096
 MAX_PROMPT_CHARACTERS = 100_000
+# The network that reads such a text looks at its first 256 tokens.
+MAX_MASK_TEXT_CHARACTERS = 2000
 MAX_STYLES = 300
 MAX_DISTANCE = 4096
 _MAX_SIDES = 100
@@ -181,6 +183,9 @@ Share = Annotated[Number, Field(ge=0.0, le=1.0)]
 Strength = Annotated[Number, Field(ge=-1.0, le=1.0)]
 CannyThreshold = Annotated[Integer, Field(ge=1, le=255)]
 MaskGrowth = Annotated[Integer, Field(ge=-64, le=64)]
+MaskText = Annotated[
+    str, Field(max_length=MAX_MASK_TEXT_CHARACTERS), AfterValidator(_refuse_surrogates)
+]
 MethodName = Annotated[UpscaleVaryMethod, _in_any_case(UpscaleVaryMethod)]
 ControlKindName = Annotated[ControlKind, _in_any_case(ControlKind)]
 DescribeKindName = Annotated[DescribeKind, _in_any_case(DescribeKind)]

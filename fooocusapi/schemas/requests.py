@@ -7,16 +7,19 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
-from fooocus_core.choices import UpscaleVaryMethod
+from fooocus_core.choices import ClothCategory, MaskModel, SamModel, UpscaleVaryMethod
 from fooocusapi.schemas.parameters import (
     DescribeKindName,
     Distance,
     GenerationRequest,
     ImagePrompts,
+    Integer,
+    MaskText,
     MethodName,
     Number,
     PromptText,
     RequestModel,
+    Share,
     SideNames,
 )
 from fooocusapi.schemas.pictures import ImageValue, PictureField
@@ -144,6 +147,29 @@ class DescribeRequest(RequestModel):
     def picture_fields(self) -> Iterator[PictureField]:
         """Where pictures stand in this request."""
         yield PictureField(location=("image",), value=self.image, is_needed=True)
+
+
+class MaskRequest(RequestModel):
+    """A picture of which a mask is wanted."""
+
+    image: ImageValue
+    mask_model: MaskModel = MaskModel.ISNET_GENERAL_USE
+    cloth_category: ClothCategory = Field(
+        default=ClothCategory.FULL, description="Only for `u2net_cloth_seg`."
+    )
+    dino_prompt_text: MaskText = Field(
+        default="", description="What to select; like all below, only for `sam`."
+    )
+    sam_model: SamModel = SamModel.VIT_B
+    box_threshold: Share = 0.3
+    text_threshold: Share = Field(
+        default=0.25, description="Of the labels of boxes, which are not part of a mask."
+    )
+    sam_max_detections: Integer = Field(default=0, ge=0, le=10, description="0 = all.")
+    dino_erode_or_dilate: Number = Field(
+        default=0, ge=-64, le=64, description="Pixels to move the sides of boxes outwards by."
+    )
+    dino_debug: bool = Field(default=False, description="The boxes themselves are the mask.")
 
 
 class ReadMetadataRequest(RequestModel):

@@ -164,11 +164,11 @@ def test_missing_files_are_named_with_their_folder_and_how_to_get_them(
 def test_a_failure_is_answered_with_its_reason(
     client: TestClient, engine: FakeEngine, error: FooocusError, status: int
 ) -> None:
-    engine.describe_failure = error
+    engine.tool_failure = error
     answer = client.post(URL, files={"image": png()})
     assert answer.status_code == status
     assert str(error) in answer.text
-    engine.describe_failure = None
+    engine.tool_failure = None
     assert client.post(URL, files={"image": png()}).json() == PHOTO
 
 

@@ -28,9 +28,10 @@ from fooocus_core.downloads import (
     find_address,
     image_prompt_files,
     inpaint_files,
+    mask_files,
     published_files,
 )
-from fooocus_core.params import ControlParams
+from fooocus_core.params import ControlParams, MaskParams
 from fooocus_core.performance import MODES
 from fooocus_core.presets import PRESETS_FOLDER, read_preset
 
@@ -87,10 +88,12 @@ def test_every_file_that_a_feature_reads_is_published(kind: ModelKind, name: str
     assert find_address(ModelFile(kind=kind, name=name), NOTHING) is not None
 
 
+@pytest.mark.parametrize("model", MaskModel)
 @pytest.mark.parametrize("size", SamModel)
-def test_every_size_of_segment_anything_is_published(size: SamModel) -> None:
-    names = [file.name for file in published_files() if file.kind is ModelKind.SAM]
-    assert len([name for name in names if name.startswith(f"sam_{size}_")]) == 1
+def test_every_file_that_a_mask_needs_is_published(model: MaskModel, size: SamModel) -> None:
+    files = mask_files(MaskParams(model=model, sam_model=size))
+    assert all(file in published_files() for file in files)
+    assert model is not MaskModel.SAM or files[-1].name.startswith(f"sam_{size}_")
 
 
 def test_the_upscaler_is_the_published_one() -> None:
@@ -148,3 +151,22 @@ def test_configured_addresses_win_and_unknown_files_have_none(core: CoreConfig) 
     assert find_address(file, NOTHING) != find_address(file, lists)
     assert find_address(replace(file, name="other.safetensors"), lists) is None
     assert find_address(replace(file, kind=ModelKind.VAE), lists) is None
+
+
+@pytest.mark.parametrize(
+    ("params", "names"),
+    [
+        (MaskParams(model=MaskModel.ISNET_ANIME), ["isnet-anime.onnx"]),
+        (
+            MaskParams(sam_model=SamModel.VIT_H),
+            ["groundingdino_swint_ogc.pth", "bert-base-uncased/vocab.txt", "sam_vit_h_4b8939.pth"],
+        ),
+        (
+            MaskParams(show_boxes=True),
+            ["groundingdino_swint_ogc.pth", "bert-base-uncased/vocab.txt"],
+        ),
+    ],
+    ids=["isnet-anime", "sam", "boxes alone"],
+)
+def test_the_files_that_a_mask_needs(params: MaskParams, names: list[str]) -> None:
+    assert [file.name for file in mask_files(params)] == names

@@ -74,6 +74,56 @@ def test_calls_come_before_waiting_jobs(listener: Listener) -> None:
     assert isinstance(queue.take(), Job)
 
 
+def test_calls_come_out_in_their_order_without_those_that_were_cancelled(
+    listener: Listener,
+) -> None:
+    queue, job = make_queue(listener), make_job()
+    calls = [queue.call(lambda engine: engine) for _ in range(3)]
+    queue.submit(job)
+    assert calls[1].cancel()
+    taken = [queue.take() for _ in range(3)]
+    assert [entry.done for entry in taken if isinstance(entry, Call)] == [calls[0], calls[2]]
+    assert taken[2] is job
+
+
+def test_a_call_that_was_taken_cannot_be_cancelled(listener: Listener) -> None:
+    queue = make_queue(listener)
+    done = queue.call(lambda engine: engine)
+    queue.take()
+    assert not done.cancel()
+
+
+def test_waiting_calls_have_a_limit_of_their_own(listener: Listener) -> None:
+    queue = make_queue(listener, size=2)
+    queue.submit(make_job())
+    queue.submit(make_job())
+    calls = [queue.call(lambda engine: engine) for _ in range(2)]
+    with pytest.raises(QueueFullError, match="2 calls wait already"):
+        queue.call(lambda engine: engine)
+    calls[0].cancel()
+    queue.call(lambda engine: engine)
+
+
+def test_the_queue_is_busy_while_a_call_runs(listener: Listener) -> None:
+    queue, job = make_queue(listener), make_job()
+    queue.call(lambda engine: engine)
+    assert not queue.is_busy
+    queue.take()
+    assert queue.is_busy
+    queue.submit(job)
+    queue.take()
+    queue.end(job, FinishReason.SUCCESS)
+    assert not queue.is_busy
+
+
+def test_closing_leaves_a_cancelled_call_alone(listener: Listener) -> None:
+    queue = make_queue(listener)
+    done = queue.call(lambda engine: engine)
+    done.cancel()
+    queue.close()
+    assert done.cancelled()
+
+
 def test_running_and_waiting_jobs_count_for_the_size(listener: Listener) -> None:
     queue = make_queue(listener, size=2)
     running = make_job()

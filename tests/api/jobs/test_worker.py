@@ -174,3 +174,22 @@ def test_a_call_that_raises_what_would_end_its_waiter_is_told_as_a_failure(
         bench.queue.call(fail).result(timeout=WAIT_S)
     assert raised.value.__cause__ is failure
     assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+
+
+def test_stopping_lets_the_running_call_finish(bench: Bench) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def work(engine: FakeEngine) -> str:
+        began.set()
+        may_end.wait(WAIT_S)
+        return "done"
+
+    bench.worker.start()
+    call = bench.queue.call(work)
+    began.wait(WAIT_S)
+    stopper = threading.Thread(target=bench.worker.stop, args=(WAIT_S,))
+    stopper.start()
+    may_end.set()
+    stopper.join(WAIT_S)
+    assert not bench.worker.is_alive
+    assert call.result(timeout=0) == "done"

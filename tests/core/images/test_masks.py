@@ -5,7 +5,14 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from fooocus_core.images.arrays import Mask
-from fooocus_core.images.masks import binarize, erode_or_dilate, has_hole, make_mask, soft_mask
+from fooocus_core.images.masks import (
+    binarize,
+    erode_or_dilate,
+    fill_small_holes,
+    has_hole,
+    make_mask,
+    soft_mask,
+)
 from fooocus_core.images.resize import resample
 from fooocus_core.params import Image, Size
 from tests.golden import load_arrays, load_picture
@@ -140,3 +147,45 @@ def test_drawn_mask_is_left_as_it_was() -> None:
     before = drawn.copy()
     make_mask(drawn, Size(9, 9), grow=2, invert=True)
     assert_array_equal(drawn, before)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_small_holes_are_filled_as_recorded(number: int) -> None:
+    recorded = load_arrays("components/segmentation")
+    mask = np.where(recorded["holes_masks"][number], 255, 0).astype(np.uint8)
+    filled = fill_small_holes(mask)
+    assert filled.dtype == np.uint8
+    assert_array_equal(filled == 255, recorded["holes_filled"][number])
+
+
+@pytest.mark.parametrize(("width", "is_filled"), [(19, True), (20, False)])
+def test_a_hole_of_400_pixels_stays(width: int, is_filled: bool) -> None:
+    mask = np.full((60, 60), 255, np.uint8)
+    mask[10:30, 5 : 5 + width] = 0
+    assert (fill_small_holes(mask).min() == 255) == is_filled
+
+
+def test_areas_that_touch_at_a_corner_are_one_hole() -> None:
+    mask = np.full((60, 60), 255, np.uint8)
+    mask[10:26, 10:26] = mask[26:42, 26:42] = 0  # 256 pixels each
+    assert_array_equal(fill_small_holes(mask), mask)
+    mask[25, 25] = 255
+    assert fill_small_holes(mask).min() == 255
+
+
+def test_small_areas_at_the_border_are_filled_too() -> None:
+    mask = np.full((60, 60), 255, np.uint8)
+    mask[:10, :10] = 0
+    mask[30:] = 0
+    filled = fill_small_holes(mask)
+    assert (filled[:30].min(), filled[30:].max()) == (255, 0)
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_mask_of_one_level_stays(level: int) -> None:
+    mask = np.full((60, 60), level, np.uint8)
+    assert_array_equal(fill_small_holes(mask), mask)
+
+
+def test_a_small_empty_mask_becomes_white() -> None:
+    assert fill_small_holes(np.zeros((10, 10), np.uint8)).min() == 255

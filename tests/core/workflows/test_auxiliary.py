@@ -97,5 +97,14 @@ def test_what_a_replaced_network_made_is_forgotten(
         networks.control_pictures.get("key", unwanted)
 
 
+def test_freeing_forgets_networks_and_pictures(networks: AuxiliaryNetworks) -> None:
+    before = networks.upscaler()
+    networks.control_pictures.get("key", lambda: np.zeros((2, 2, 3), np.uint8))
+    networks.free()
+    assert networks.upscaler() is not before
+    with pytest.raises(AssertionError):
+        networks.control_pictures.get("key", unwanted)
+
+
 def unwanted() -> Image:
     raise AssertionError("made already")

@@ -109,14 +109,3 @@ def test_the_captioner_is_brought_to_where_it_computes(models: Path) -> None:
     assert describe(RED, DescribeKind.PHOTO, resources)
 
     assert set(carried) == {device}
-
-
-def test_freeing_forgets_the_networks(models: Path) -> None:
-    engine = make_engine(models)
-    assert engine.describe(RED, DescribeKind.ANIME)
-    for _, file in FILES:
-        path_of(models, file).unlink()
-    assert engine.describe(RED, DescribeKind.ANIME)
-    engine.free_memory()
-    with pytest.raises(ModelNotFoundError):
-        engine.describe(RED, DescribeKind.ANIME)

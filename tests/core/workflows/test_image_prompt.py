@@ -36,7 +36,7 @@ from fooocus_core.sampling.denoiser import Guides
 from fooocus_core.unet.controlnet import make_hint
 from fooocus_core.unet.image_attention import ReadPicture
 from fooocus_core.unet.size_conditioning import PromptSide
-from fooocus_core.vision.face import FACE_TEMPLATE, align_face, load_face_finder
+from fooocus_core.vision.face import FACE_TEMPLATE, align_face
 from fooocus_core.vision.retinaface import RetinaFace
 from fooocus_core.workflows.image_prompt import control_picture, make_guides, show_guides
 from fooocus_core.workflows.resources import Resources
@@ -202,7 +202,7 @@ def test_a_picture_is_read_with_the_adapter_of_its_kind(
 
 def test_a_face_is_cropped_before_it_is_read(resources: Resources) -> None:
     picture = prompt_of(ControlKind.FACE_SWAP).image
-    finder = load_face_finder(resources.config.folders.controlnet)
+    finder = resources.auxiliary.face_finder()
     face = align_face(picture, finder.find(picture)[0].landmarks)
     (seen,) = shown(asked(prompt_of(ControlKind.FACE_SWAP), show_preprocessing=True), resources)
     assert_array_equal(seen, as_seen(face), strict=True)
