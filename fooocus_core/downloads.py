@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from fooocus_core.catalog import ModelKind
-from fooocus_core.choices import InpaintEngine
+from fooocus_core.choices import ControlKind, InpaintEngine
 from fooocus_core.config import DownloadLists
 from fooocus_core.files import DATA_FOLDER
+from fooocus_core.params import ControlParams
 
 FILES_TABLE = DATA_FOLDER / "files.json"
 
@@ -30,6 +32,17 @@ IMAGE_ENCODER = ModelFile(kind=ModelKind.CLIP_VISION, name="clip_vision_vit_h.sa
 IP_ADAPTER = ModelFile(kind=ModelKind.CONTROLNET, name="ip-adapter-plus_sdxl_vit-h.bin")
 IP_ADAPTER_FACE = ModelFile(kind=ModelKind.CONTROLNET, name="ip-adapter-plus-face_sdxl_vit-h.bin")
 IP_NEGATIVE = ModelFile(kind=ModelKind.CONTROLNET, name="fooocus_ip_negative.safetensors")
+CANNY_CONTROL = ModelFile(kind=ModelKind.CONTROLNET, name="control-lora-canny-rank128.safetensors")
+CPDS_CONTROL = ModelFile(kind=ModelKind.CONTROLNET, name="fooocus_xl_cpds_128.safetensors")
+FACE_FINDER = ModelFile(kind=ModelKind.CONTROLNET, name="detection_Resnet50_Final.pth")
+# What reads control pictures, and what the pictures that are attended to; each in the order in
+# which the kinds are applied.
+CONTROL_FILES: Mapping[ControlKind, ModelFile] = MappingProxyType(
+    {ControlKind.PYRA_CANNY: CANNY_CONTROL, ControlKind.CPDS: CPDS_CONTROL}
+)
+ADAPTER_FILES: Mapping[ControlKind, ModelFile] = MappingProxyType(
+    {ControlKind.IMAGE_PROMPT: IP_ADAPTER, ControlKind.FACE_SWAP: IP_ADAPTER_FACE}
+)
 _INPAINT_HEAD = ModelFile(kind=ModelKind.INPAINT, name="fooocus_inpaint_head.pth")
 _INPAINT_PATCHES = {
     InpaintEngine.V1: "inpaint.fooocus.patch",
@@ -64,6 +77,19 @@ def inpaint_files(engine: InpaintEngine) -> tuple[ModelFile, ...]:
     if patch is None:
         return ()
     return (_INPAINT_HEAD, ModelFile(kind=ModelKind.INPAINT, name=patch))
+
+
+def image_prompt_files(kind: ControlKind, control: ControlParams) -> tuple[ModelFile, ...]:
+    """What a guiding picture of a kind needs, or what showing it needs if that is all."""
+    is_shown = control.show_preprocessing
+    if kind in CONTROL_FILES:
+        return () if is_shown else (CONTROL_FILES[kind],)
+    is_cropped = kind is ControlKind.FACE_SWAP and not control.skip_preprocessing
+    return (
+        IMAGE_ENCODER,
+        *(() if is_shown else (ADAPTER_FILES[kind], IP_NEGATIVE)),
+        *((FACE_FINDER,) if is_cropped else ()),
+    )
 
 
 def published_files() -> dict[ModelFile, PublishedFile]:

@@ -10,10 +10,17 @@ from dataclasses import dataclass, replace
 
 from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.choices import UpscaleVaryMethod
-from fooocus_core.downloads import UPSCALER, ModelFile, inpaint_files
+from fooocus_core.downloads import (
+    CONTROL_FILES,
+    UPSCALER,
+    ModelFile,
+    image_prompt_files,
+    inpaint_files,
+)
 from fooocus_core.images.arrays import size_of
 from fooocus_core.images.hole import Hole, find_hole
-from fooocus_core.images.sizes import WorkingSize, working_size
+from fooocus_core.images.resize import check_croppable
+from fooocus_core.images.sizes import WorkingSize, latent_grid_size, working_size
 from fooocus_core.params import (
     CanvasParams,
     GenerationParams,
@@ -38,6 +45,10 @@ _NO_HOLE = (
     "The inpainting was left out: nothing of the mask is brighter than 127 and no side is to be "
     "extended."
 )
+_NOT_GUIDED = (
+    "The image prompts were left out: a picture that is enlarged and not painted again cannot be "
+    "guided."
+)
 _NO_PROMPTS = ComposedPrompts(pictures=(), loras=(), wants_expansion=False, warnings=())
 
 
@@ -52,6 +63,7 @@ class Plan:
         size: Size of a blank start, in pixels; the latent grid floors it to a multiple of 8.
         working_size: What the picture to vary or enlarge is brought to; ``None`` = there is none.
         hole: What is filled or extended; ``None`` = nothing.
+        control_size: Of the control pictures, in pixels.
         steps: Sampling steps per picture.
         switch_step: 0-based step after which a refiner takes over.
         needs_models: Whether anything is painted, or made ready for it; if not, there are no
@@ -70,6 +82,7 @@ class Plan:
     size: Size
     working_size: WorkingSize | None
     hole: Hole | None
+    control_size: Size
     steps: int
     switch_step: int
     needs_models: bool
@@ -108,6 +121,9 @@ def make_plan(
     params = apply_performance(_without_equal_refiner(asked))
     hole = find_hole(params.inpaint) if params.inpaint else None
     params, left_out = _without_idle_parts(params, hole)
+    working = _working_size(params)
+    params, unguided = _without_idle_guides(params, working)
+    control_size = _control_size(params, working, hole)
     patch = _inpaint_patch(params)
     refines_itself = patch is not None and params.models.refiner is None
     params = _with_inpaint_settings(params, refines_itself=refines_itself)
@@ -119,8 +135,9 @@ def make_plan(
         params=params,
         files=_needed_files(params),
         size=_final_size(params.canvas),
-        working_size=_working_size(params),
+        working_size=working,
         hole=hole,
+        control_size=control_size,
         steps=params.sampling.steps or steps,
         # The steps of the mode, not an overridden number: Fooocus computes it before overriding.
         switch_step=params.sampling.switch_step or round(steps * params.models.refiner_switch),
@@ -130,7 +147,7 @@ def make_plan(
         loras=(*composed.loras, *_mode_loras(mode)),
         pictures=composed.pictures,
         wants_expansion=composed.wants_expansion,
-        warnings=(*left_out, *composed.warnings),
+        warnings=(*left_out, *unguided, *composed.warnings),
     )
 
 
@@ -156,6 +173,38 @@ def _without_idle_parts(
     if params.inpaint is not None and hole is None:
         return replace(params, inpaint=None), (_NO_HOLE,)
     return params, ()
+
+
+def _without_idle_guides(
+    params: GenerationParams, working: WorkingSize | None
+) -> tuple[GenerationParams, tuple[str, ...]]:
+    """Leave out the image prompts that steer nothing; also says so, if they should have."""
+    shows_mask = params.inpaint is not None and params.inpaint.show_mask
+    acting = tuple(
+        prompt
+        for prompt in params.image_prompts
+        if prompt.weight != 0.0 and prompt.stop > 0.0 and not shows_mask
+    )
+    if acting and working and working.is_final:
+        return replace(params, image_prompts=()), (_NOT_GUIDED,)
+    return replace(params, image_prompts=acting), ()
+
+
+def _control_size(params: GenerationParams, working: WorkingSize | None, hole: Hole | None) -> Size:
+    """The size that is painted, unless that is blank: then the one that was asked for.
+
+    Raises:
+        InvalidInputError: A picture is too thin to become a control picture of that size.
+    """
+    size = _final_size(params.canvas)
+    if hole is not None:
+        size = latent_grid_size(hole.working_size)
+    elif working is not None:
+        size = latent_grid_size(working.size)
+    for prompt in params.image_prompts:
+        if prompt.kind in CONTROL_FILES:
+            check_croppable(size_of(prompt.image), size)
+    return size
 
 
 def _inpaint_patch(params: GenerationParams) -> ModelFile | None:
@@ -187,7 +236,13 @@ def _usual_steps(params: GenerationParams, mode: PerformanceMode) -> int:
 def _needs_models(params: GenerationParams) -> bool:
     if params.upscale_vary and params.upscale_vary.method is UpscaleVaryMethod.UPSCALE_FAST_2:
         return False
-    return params.inpaint is None or not params.inpaint.show_mask
+    if params.inpaint and params.inpaint.show_mask:
+        return False
+    return not _shows_guides(params)
+
+
+def _shows_guides(params: GenerationParams) -> bool:
+    return bool(params.image_prompts) and params.control.show_preprocessing
 
 
 def _working_size(params: GenerationParams) -> WorkingSize | None:
@@ -198,10 +253,17 @@ def _working_size(params: GenerationParams) -> WorkingSize | None:
 
 
 def _needed_files(params: GenerationParams) -> tuple[ModelFile, ...]:
+    guides = {
+        file: None
+        for prompt in params.image_prompts
+        for file in image_prompt_files(prompt.kind, params.control)
+    }
+    if _shows_guides(params):
+        return tuple(guides)
     upscaler = (UPSCALER,) if params.upscale_vary and params.upscale_vary.method.enlarges else ()
     if params.inpaint is None or params.inpaint.show_mask:
-        return upscaler
-    return (*upscaler, *inpaint_files(params.inpaint.engine))
+        return (*upscaler, *guides)
+    return (*upscaler, *inpaint_files(params.inpaint.engine), *guides)
 
 
 def _compose(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fooocus_core.choices import (
+    ControlKind,
     InpaintEngine,
     MetadataScheme,
     Performance,
@@ -22,10 +23,12 @@ from fooocus_core.choices import (
 )
 from fooocus_core.params import (
     CanvasParams,
+    ControlParams,
     Extension,
     FreeUParams,
     GenerationParams,
     GuidanceParams,
+    ImagePrompt,
     InpaintParams,
     Lora,
     ModelParams,
@@ -69,6 +72,7 @@ PICTURES_WITH_TEXTS = tuple(
 
 UPSCALE_VARY_JOBS = ("vary_subtle", "upscale_15", "upscale_fast")
 INPAINT_JOBS = ("inpaint_v26", "outpaint_left_top")
+IMAGE_PROMPT_JOBS = ("image_prompt", "pyracanny", "mix_ip_inpaint")
 
 MAX_LEVEL = 2
 MEAN_LEVEL = 0.1
@@ -122,9 +126,20 @@ def params_of_job(job: dict[str, Any]) -> GenerationParams:
             size_scale_negative=args["adm_negative"],
             size_scale_end=args["adm_end"],
         ),
+        control=ControlParams(
+            softness=args["controlnet_softness"],
+            canny_low=args["canny_low"],
+            canny_high=args["canny_high"],
+            skip_preprocessing=args["skipping_cn"],
+            show_preprocessing=args["debugging_cn"],
+        ),
         freeu=FreeUParams(b1=freeu[0], b2=freeu[1], s1=freeu[2], s2=freeu[3]) if freeu else None,
         upscale_vary=_upscale_vary(args) if args["uov_image"] else None,
         inpaint=_inpaint(args) if args["inpaint_image"] else None,
+        image_prompts=tuple(
+            ImagePrompt(image=read_input(name), kind=ControlKind(kind), stop=stop, weight=weight)
+            for name, stop, weight, kind in args["cn"]
+        ),
         output=OutputParams(metadata=MetadataScheme(args["metadata_scheme"])),
     )
 
@@ -223,6 +238,13 @@ def request_of_job(job: dict[str, Any]) -> dict[str, Any]:
             "overwrite_height": args["overwrite_height"],
             "overwrite_vary_strength": args["overwrite_vary_strength"],
             "overwrite_upscale_strength": args["overwrite_upscale_strength"],
+            "mixing_image_prompt_and_vary_upscale": args["mixing_ip_vary"],
+            "mixing_image_prompt_and_inpaint": args["mixing_ip_inpaint"],
+            "debugging_cn_preprocessor": args["debugging_cn"],
+            "skipping_cn_preprocessor": args["skipping_cn"],
+            "canny_low_threshold": args["canny_low"],
+            "canny_high_threshold": args["canny_high"],
+            "controlnet_softness": args["controlnet_softness"],
             "debugging_inpaint_preprocessor": args["debugging_inpaint"],
             "inpaint_disable_initial_latent": args["inpaint_disable_initial_latent"],
             "inpaint_engine": args["inpaint_engine"],
@@ -249,6 +271,16 @@ def _pictures_of(args: dict[str, Any]) -> dict[str, Any]:
         fields["outpaint_selections"] = args["outpaint"]
     if args["inpaint_mask"]:
         fields["input_mask"] = as_base64(recorded_input(args["inpaint_mask"]))
+    if args["cn"]:
+        fields["image_prompts"] = [
+            {
+                "cn_img": as_base64(recorded_input(name)),
+                "cn_stop": stop,
+                "cn_weight": weight,
+                "cn_type": kind,
+            }
+            for name, stop, weight, kind in args["cn"]
+        ]
     return fields
 
 

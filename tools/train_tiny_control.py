@@ -1,4 +1,4 @@
-"""Trains a small control-LoRA of the embedded model: canny edges or CPDS.
+"""Trains a small control-LoRA of the embedded model, for edges or for CPDS.
 
 The frozen UNet draws, the control net learns to help it: with the control picture and the caption,
 the noise that was laid over the drawing is to be predicted better. The control net is made of the
@@ -6,7 +6,7 @@ file's tensors by the pipeline's own loader in each step. First the pictures are
 Every step is a function of the seed and its number, so a run that was stopped goes on from its last
 state file as if it had not been.
 
-    python -m tools.train_tiny_control canny --folder DIR [--steps 520] [--output FOLDER]
+    python -m tools.train_tiny_control PyraCanny --folder DIR [--steps 520] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -23,19 +23,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fooocus_core.choices import ControlKind
 from fooocus_core.config import DeviceOptions
-from fooocus_core.images.preprocessors import canny_pyramid, cpds
+from fooocus_core.downloads import CONTROL_FILES
 from fooocus_core.loading.checkpoint import build_checkpoint
-from fooocus_core.loading.control_lora import (
-    CANNY_FILE,
-    CPDS_FILE,
-    control_weights,
-    empty_control_net,
-)
+from fooocus_core.loading.control_lora import control_weights, empty_control_net
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
-from fooocus_core.params import ControlParams, Image
+from fooocus_core.params import ControlParams, Image, ImagePrompt, Size
 from fooocus_core.unet.controlnet import Control, control_residuals, make_hint
+from fooocus_core.workflows.image_prompt import control_picture
 from tools.control_tensors import make_tensors, write_file
 from tools.descent import Descent, add_arguments, run
 from tools.guide_lessons import PIXELS, Course, Lesson, Show, draw_lesson
@@ -45,7 +42,6 @@ from tools.train_tiny_inpaint import CHECKPOINT
 
 logger = logging.getLogger(__name__)
 
-FILES = {"canny": CANNY_FILE, "cpds": CPDS_FILE}
 # Until which share of the steps lessons are drawn how.
 COURSES = ((0.45, Course(count=12, part=4)), (0.92, Course(count=6, part=2)), (1, Course(count=2)))
 USUAL = ControlParams()
@@ -56,9 +52,11 @@ TEST_SEED = 1_000_003
 class Trainer:
     """One training run: the frozen UNet, the tensors of the file, and where it is."""
 
-    def __init__(self, kind: str, folder: Path, *, seed: int, steps: int, rate: float) -> None:
+    def __init__(
+        self, kind: ControlKind, folder: Path, *, seed: int, steps: int, rate: float
+    ) -> None:
         self.seed = seed
-        self.show = SHOWS[kind]
+        self.show: Show = partial(show, kind)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self._plan = plan_device(None, DeviceOptions())
         checkpoint = build_checkpoint(read_weights(CHECKPOINT), self._plan)
@@ -101,22 +99,12 @@ class Trainer:
         )
 
 
-def show_canny(picture: Image) -> Tensor:
-    """Make what the control net for edges is given of a picture: (1, 3, H, W)."""
-    return _hint(canny_pyramid(picture, low=USUAL.canny_low, high=USUAL.canny_high))
-
-
-def show_cpds(picture: Image) -> Tensor:
-    """Make what the control net for structure is given of a picture: (1, 3, H, W)."""
-    return _hint(cpds(picture))
-
-
-SHOWS: dict[str, Show] = {"canny": show_canny, "cpds": show_cpds}
-
-
-def _hint(picture: Image) -> Tensor:
+def show(kind: ControlKind, picture: Image) -> Tensor:
+    """Make what a control net of a kind is given of a picture: (1, 3, H, W)."""
     height, width = picture.shape[:2]
-    return make_hint(picture, height // PIXELS, width // PIXELS)
+    prompt = ImagePrompt(image=picture, kind=kind, stop=1.0, weight=1.0)
+    drawn = control_picture(prompt, Size(width, height), USUAL)
+    return make_hint(drawn, height // PIXELS, width // PIXELS)
 
 
 def _call(network: nn.Module, state: dict[str, Tensor], *inputs: Tensor, **named: Any) -> Any:
@@ -154,7 +142,7 @@ def clean_errors(
 def main() -> None:
     """Read the arguments, train, write the file and compare without and with it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=sorted(FILES))
+    parser.add_argument("kind", type=ControlKind, choices=list(CONTROL_FILES))
     add_arguments(parser, steps=520, rate=1.5e-3)
     parser.add_argument("--output", type=Path, help="folder where the control-LoRA is written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
@@ -173,7 +161,7 @@ def main() -> None:
     run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     trainer.descent.settle()
     if arguments.output:
-        write_file(trainer.tensors, arguments.output / FILES[arguments.kind])
+        write_file(trainer.tensors, arguments.output / CONTROL_FILES[arguments.kind].name)
     for sigma, plain, ours in clean_errors(trainer, arguments.pictures):
         logger.info("sigma %.1f: error %.3f without, %.3f with", sigma, plain, ours)
 

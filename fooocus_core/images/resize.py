@@ -64,6 +64,15 @@ def resize_image(image: Image, size: Size, fit: Fit) -> Image:
     return np.array(canvas)
 
 
+def check_croppable(given: Size, wanted: Size) -> None:
+    """Refuse pictures that cannot be cropped to a size; see :func:`resize_image`.
+
+    Raises:
+        InvalidInputError: The picture is too thin.
+    """
+    _inner_size(given, wanted, Fit.CROP)
+
+
 def _resample(picture: PillowImage.Image, size: Size) -> PillowImage.Image:
     lanczos = PillowImage.Resampling.LANCZOS
     # In two calls, since versions of Pillow differ in which direction they filter first.

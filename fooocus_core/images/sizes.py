@@ -105,6 +105,12 @@ def size_for_area(size: Size, side: float) -> Size:
     return Size(width, height)
 
 
+def latent_grid_size(size: Size) -> Size:
+    """The size that a picture has after encoding: each side floored to a multiple of 8."""
+    width, height = (side // _LATENT_GRID * _LATENT_GRID for side in size)
+    return Size(width, height)
+
+
 def check_paintable(size: Size) -> None:
     """Refuse pictures that have no latent.
 

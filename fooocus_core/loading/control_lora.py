@@ -16,6 +16,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
+from fooocus_core.downloads import CANNY_CONTROL, CPDS_CONTROL
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.attention import use_attention
 from fooocus_core.loading.filling import fill_weights, list_names, naming_part
@@ -24,8 +25,8 @@ from fooocus_core.loading.lora_names import unet_layers
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.weight_file import Tensors, WeightFile, read_weights
 
-CANNY_FILE = "control-lora-canny-rank128.safetensors"
-CPDS_FILE = "fooocus_xl_cpds_128.safetensors"
+CANNY_FILE = CANNY_CONTROL.name
+CPDS_FILE = CPDS_CONTROL.name
 # An empty entry that tells such files from others.
 CONTROL_MARK = "lora_controlnet"
 

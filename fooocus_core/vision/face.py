@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fooocus_core.downloads import FACE_FINDER
 from fooocus_core.errors import (
     DeviceMemoryError,
     InvalidInputError,
@@ -30,7 +31,7 @@ from fooocus_core.loading.weight_file import Tensors, read_weights
 from fooocus_core.params import Image, Size
 from fooocus_core.vision.retinaface import STRIDES, Check, Predictions, RetinaFace
 
-FACE_FINDER_FILE = "detection_Resnet50_Final.pth"
+FACE_FINDER_FILE = FACE_FINDER.name
 CROP_SIDE = 512
 
 # Where the landmarks of the face come to lie in the cropped picture.

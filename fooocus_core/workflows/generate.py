@@ -16,6 +16,7 @@ from fooocus_core.loading.store import Models
 from fooocus_core.performance import MODES
 from fooocus_core.plan import Plan
 from fooocus_core.workflows.encoding import PictureEncoder
+from fooocus_core.workflows.image_prompt import make_guides, show_guides
 from fooocus_core.workflows.inpaint_outpaint import paint_hole, show_hole
 from fooocus_core.workflows.painter import make_painter
 from fooocus_core.workflows.progress import Reporter
@@ -48,9 +49,10 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
     if start.finished:
         yield from hand_over(start, reporter)
         return
+    guides = make_guides(plan, resources, reporter)
     reporter.say("Moving model to GPU ...")
     progress = reporter.sampling(plan.steps, len(prompts))
-    painter = make_painter(plan, models, resources, reporter, progress)
+    painter = make_painter(plan, models, resources, reporter, progress, guides)
     for index, prompt in enumerate(prompts):
         progress.start_image(index)
         with explained(plan, models):
@@ -74,6 +76,8 @@ def announce(plan: Plan, reporter: Reporter) -> None:
         reporter.say("Downloading upscale models ...", percent=1)
         if params.inpaint.engine is not InpaintEngine.NONE:
             reporter.say("Downloading inpainter ...", percent=1)
+    if params.image_prompts:
+        reporter.say("Downloading control models ...", percent=1)
     reporter.say("Loading control models ...", percent=1)
     reporter.say("Initializing ...")
 
@@ -82,7 +86,7 @@ def make_start(plan: Plan, models: Models, resources: Resources, reporter: Repor
     """What the painting of all pictures begins from."""
     start = blank_start(plan.size)
     params = plan.params
-    if not (params.upscale_vary or params.inpaint):
+    if not (params.upscale_vary or params.inpaint or params.image_prompts):
         return start
     reporter.advance("Image processing ...")
     encoder = PictureEncoder(plan, models, resources)
@@ -94,11 +98,13 @@ def make_start(plan: Plan, models: Models, resources: Resources, reporter: Repor
 
 
 def make_finished(plan: Plan, resources: Resources, reporter: Reporter) -> Start:
-    """What is handed over without painting: an enlarged picture, or those of a hole."""
+    """What is handed over without painting: an enlarged picture, those of a hole, or the guides."""
     reporter.advance("Image processing ...")
     if plan.working_size and plan.working_size.is_final:
         return enlarge_only(plan, resources, reporter)
-    return show_hole(plan, resources, reporter)
+    if plan.params.inpaint and plan.params.inpaint.show_mask:
+        return show_hole(plan, resources, reporter)
+    return show_guides(plan, resources, reporter)
 
 
 @contextmanager

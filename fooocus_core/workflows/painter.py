@@ -17,7 +17,13 @@ from fooocus_core.loading.checkpoint import Checkpoint, CheckpointKind, Predicti
 from fooocus_core.loading.store import Models
 from fooocus_core.params import GuidanceParams, Image, Size
 from fooocus_core.plan import Plan
-from fooocus_core.sampling.denoiser import MAX_REPEATS, GuidedDenoiser, SizeSource
+from fooocus_core.sampling.denoiser import (
+    MAX_REPEATS,
+    NO_GUIDES,
+    GuidedDenoiser,
+    Guides,
+    SizeSource,
+)
 from fooocus_core.sampling.noise_levels import noise_model
 from fooocus_core.sampling.refiner import (
     Model,
@@ -64,6 +70,7 @@ class Artist:
         preview: Shows unfinished pictures; ``None`` = no previews.
         is_patched: Whether its UNet has the store's patch while it works.
         patches: What is attached to its UNet while it works.
+        guides: Pictures that steer it; those that it attends to are among ``patches``.
     """
 
     kind: CheckpointKind
@@ -74,6 +81,7 @@ class Artist:
     preview: PreviewNetwork | None
     is_patched: bool
     patches: tuple[UNetPatch, ...]
+    guides: Guides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,6 +148,7 @@ class Painter:
             size=_size_source(artist.kind, start.size, guidance),
             noise_model=noise_model(self.plan.params.sampling.scheduler, artist.prediction),
             max_repeats=1 if takes_over_jointly else MAX_REPEATS,
+            guides=artist.guides,
         )
         return Turn(
             denoiser=denoiser,
@@ -162,7 +171,9 @@ class Painter:
             # Before the UNet is brought, because lent weights must not change.
             if artist.is_patched:
                 stack.enter_context(store.patched_base())
-            store.bring_unet(artist.unet)
+            # One network may read several pictures.
+            networks = dict.fromkeys(control.network for control in artist.guides.controls)
+            store.bring_unet(artist.unet, *networks)
             stack.enter_context(patched(artist.unet, (*artist.patches, *patches)))
             yield
 
@@ -186,18 +197,23 @@ def make_painter(
     resources: Resources,
     reporter: Reporter,
     progress: SamplingReporter,
+    guides: Guides = NO_GUIDES,
 ) -> Painter:
-    """Bring together what paints the pictures of a plan.
+    """Bring together what paints the pictures of a plan; only the base model is guided.
 
     Raises:
         ModelFileError: A preview network cannot be used.
     """
-    base, freeu = models.base, plan.params.freeu
+    base, freeu, attended = models.base, plan.params.freeu, guides.image_prompts
     refiner = base if plan.refines_itself else models.refiner
     artist = replace(
         _make_artist(plan, base, base.vae, resources),
         is_patched=plan.inpaint_patch is not None,
-        patches=() if freeu is None else (FreeU(params=freeu),),
+        patches=(
+            *(() if freeu is None else (FreeU(params=freeu),)),
+            *(() if attended is None else (attended,)),
+        ),
+        guides=guides,
     )
     artists = {Model.BASE: artist}
     if refiner is not None:
@@ -231,6 +247,7 @@ def _make_artist(
         preview=resources.auxiliary.preview(file) if wants_previews else None,
         is_patched=False,
         patches=(),
+        guides=NO_GUIDES,
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffusers.models.controlnets.controlnet import ControlNetModel
+
 from fooocus_core.catalog import Catalog, ModelKind
+from fooocus_core.choices import ControlKind
 from fooocus_core.config import CoreConfig
-from fooocus_core.downloads import ModelFile
+from fooocus_core.downloads import CONTROL_FILES, ModelFile
 from fooocus_core.hashes import HashCache
 from fooocus_core.loading.merged_loras import LoraFile
 from fooocus_core.loading.store import ModelFiles, Models, ModelStore
@@ -63,6 +66,20 @@ class Resources:
         for warning in self.models.merge(loras, patch):
             reporter.warn(warning)
         return models
+
+    def control_nets(self, kinds: Iterable[ControlKind]) -> Mapping[ControlKind, ControlNetModel]:
+        """Bring in what reads control pictures of these kinds, made for the models as they are.
+
+        Those of other kinds are freed.
+
+        Raises:
+            ModelNotFoundError: A file is not in its folders.
+            ModelFileError: A file cannot be used.
+            DeviceMemoryError: The device has not enough memory.
+        """
+        paths = {kind: self._find(CONTROL_FILES[kind]) for kind in kinds}
+        networks = self.models.control_nets(list(paths.values()))
+        return {kind: networks[path] for kind, path in paths.items()}
 
     def free(self) -> None:
         """Let go of all models and of cached device memory."""

@@ -12,6 +12,7 @@ from fooocus_core.engine import Engine, create_engine
 from fooocus_core.events import CancelToken, Event, Progress
 from tests.golden import GOLDEN, load_json
 from tests.golden_jobs import (
+    IMAGE_PROMPT_JOBS,
     INPAINT_JOBS,
     TEXT_TO_IMAGE_JOBS,
     UPSCALE_VARY_JOBS,
@@ -39,10 +40,10 @@ def engine(
 
 
 # They work on about a million pixels each; tests/api makes others of the kind in the default run.
-SLOW = ("upscale_15", "inpaint_v26", "outpaint_left_top")
+SLOW = ("upscale_15", "inpaint_v26", "outpaint_left_top", "mix_ip_inpaint")
 JOBS = [
     pytest.param(job, marks=[pytest.mark.slow] if job in SLOW else [])
-    for job in (*TEXT_TO_IMAGE_JOBS, *UPSCALE_VARY_JOBS, *INPAINT_JOBS)
+    for job in (*TEXT_TO_IMAGE_JOBS, *UPSCALE_VARY_JOBS, *INPAINT_JOBS, *IMAGE_PROMPT_JOBS)
 ]
 
 
