@@ -8,10 +8,11 @@ widths are smaller. Knows nothing about pictures.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -23,7 +24,7 @@ STAGES = (8, 16, 32, 64)  # of the hint block, from pixels to places of the late
 ENCODER = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
 
 
-def make_tensors(unet: UNet2DConditionModel, seed: int) -> dict[str, Tensor]:
+def make_tensors(unet: Any, seed: int) -> dict[str, Tensor]:
     """Make tensors that leave the UNet as it is: (names of the file) -> float32."""
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -33,7 +34,7 @@ def make_tensors(unet: UNet2DConditionModel, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _changes(unet: UNet2DConditionModel, generator: torch.Generator) -> dict[str, Tensor]:
+def _changes(unet: Any, generator: torch.Generator) -> dict[str, Tensor]:
     parameters = {name: parameter.detach() for name, parameter in unet.named_parameters()}
     tensors = {}
     for original, layer in unet_layers(unet):
@@ -67,7 +68,7 @@ def _hint_block(width: int, generator: torch.Generator) -> dict[str, Tensor]:
     return tensors
 
 
-def _zero_convolutions(unet: UNet2DConditionModel) -> dict[str, Tensor]:
+def _zero_convolutions(unet: Any) -> dict[str, Tensor]:
     widths = [unet.config.block_out_channels[0]]
     for block in unet.down_blocks:
         outputs = block.resnets[0].out_channels
@@ -80,7 +81,7 @@ def _zero_convolutions(unet: UNet2DConditionModel) -> dict[str, Tensor]:
     return tensors
 
 
-def write_file(tensors: dict[str, Tensor], output: Path) -> None:
+def write_file(tensors: Mapping[str, Tensor], output: Path) -> None:
     """Write a control-LoRA, fp16; an older file is replaced by a whole one."""
     content = {name: tensor.detach().cpu().half() for name, tensor in tensors.items()}
     output.parent.mkdir(parents=True, exist_ok=True)

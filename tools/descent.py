@@ -41,7 +41,7 @@ class Descent:
         """
         self.steps, self.step = steps, 0
         self._path, self._rate = path, rate
-        self._weights = list(weights)
+        self._weights: list[Any] = list(weights)
         self.averaged: list[Tensor] = [weight.detach().clone() for weight in self._weights]
         self._optimizer = torch.optim.Adam(self._weights, rate, betas=(0.9, 0.99))
 

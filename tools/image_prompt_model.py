@@ -75,7 +75,7 @@ class ImagePromptModel:
             weight: Of the image prompts.
             absent: (B,) bool: which rows have no picture, as on the side of the negative prompt.
         """
-        guide = ImageGuide(picture=self._read(lesson.shown, absent), weight=weight, stop=1.0)
+        guide = ImageGuide(picture=self.read(lesson.shown, absent), weight=weight, stop=1.0)
         prompts = ImagePrompts([guide])
         prompts.begin_call([PromptSide.POSITIVE], 0.0)
         with prompts.attached(self._unet):
@@ -86,7 +86,8 @@ class ImagePromptModel:
         prediction: Tensor = self._unet(*lesson.latents, **lesson.prompts).sample
         return prediction.float().cpu()
 
-    def _read(self, pixels: Tensor, absent: Tensor) -> ReadPicture:
+    def read(self, pixels: Tensor, absent: Tensor) -> ReadPicture:
+        """Read what the encoder is given of pictures, (B, 3, SIDE, SIDE); see :meth:`__call__`."""
         weights = clip_vision_weights(self.encoder)
         state = {f"network.{name}": weight for name, weight in weights.items()}
         tokens = self.adapter.image_proj(functional_call(self._seeing, state, pixels))
@@ -184,7 +185,8 @@ def make_adapter(unet: Any, generator: torch.Generator) -> AdapterNetwork:
         network = AdapterNetwork(sizes, widths)
     with torch.no_grad():
         network.image_proj.latents.copy_(torch.randn(1, TOKENS, WIDTH, generator=generator))
-        for own, layer in zip(network.ip_adapter.values(), layers, strict=True):
+        own_layers: list[Any] = list(network.ip_adapter.values())
+        for own, layer in zip(own_layers, layers, strict=True):
             own.to_k_ip.weight.copy_(KEY_GAIN * layer.to_k.weight)
             own.to_v_ip.weight.copy_(VALUE_GAIN * layer.to_v.weight)
     return network

@@ -61,10 +61,11 @@ class Trainer:
         self._plan = plan_device(None, DeviceOptions())
         checkpoint = build_checkpoint(read_weights(CHECKPOINT), self._plan)
         self.words = Words(checkpoint)
-        self.unet: Any = checkpoint.unet.requires_grad_(requires_grad=False).to(self.device)
+        self.unet: Any = checkpoint.unet
+        self.unet.requires_grad_(requires_grad=False).to(self.device)
         self.tensors = {
             name: nn.Parameter(tensor.to(self.device))
-            for name, tensor in make_tensors(checkpoint.unet, seed).items()
+            for name, tensor in make_tensors(self.unet, seed).items()
         }
         weights = list(self.tensors.values())
         self.descent = Descent(folder / f"{kind}.pt", weights, steps=steps, rate=rate)

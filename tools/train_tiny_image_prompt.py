@@ -6,7 +6,7 @@ in the first half of a run. Some rows have no picture; these train the tokens of
 prompt. First the pictures are small. Every step is a function of the seed and its number, so a run
 that was stopped goes on from its last state file as if it had not been.
 
-    python -m tools.train_tiny_image_prompt --folder DIR [--steps 1100] [--output FOLDER]
+    python -m tools.train_tiny_image_prompt --folder DIR [--steps 800] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import logging
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +57,8 @@ class Trainer:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         checkpoint = build_checkpoint(read_weights(CHECKPOINT), plan_device(None, DeviceOptions()))
         self.words = Words(checkpoint)
-        unet = checkpoint.unet.requires_grad_(requires_grad=False).to(self.device)
+        unet: Any = checkpoint.unet
+        unet.requires_grad_(requires_grad=False).to(self.device)
         self.model = ImagePromptModel(unet, seed=seed, device=self.device)
         path = folder / "image_prompt.pt"
         self.descent = Descent(path, self.model.learning, steps=steps, rate=rate)
@@ -106,7 +108,7 @@ def clean_errors(trainer: Trainer, pictures: int) -> list[tuple[float, float, fl
 def main() -> None:
     """Read the arguments, train, write the files and compare without and with them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser, steps=1100, rate=2e-3)
+    add_arguments(parser, steps=800, rate=2e-3)
     parser.add_argument("--output", type=Path, help="models root where the files are written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
     arguments = parser.parse_args()
