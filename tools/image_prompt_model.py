@@ -52,8 +52,8 @@ class ImagePromptModel:
         }
         self.adapter = make_adapter(unet, generator).to(device)
         self.negative = nn.Parameter(torch.zeros(1, TOKENS, self.width, device=device))
-        config = CLIPVisionConfig(**clip_vision_config(clip_vision_weights(self.encoder)))
-        config._attn_implementation = "eager"
+        sizes = clip_vision_config(clip_vision_weights(self.encoder))
+        config = CLIPVisionConfig(**sizes, attn_implementation="eager")
         self._seeing = _Seeing(CLIPVisionModelWithProjection(config)).to(device)
 
     @property

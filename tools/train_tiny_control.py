@@ -6,7 +6,7 @@ file's tensors by the pipeline's own loader in each step. First the pictures are
 Every step is a function of the seed and its number, so a run that was stopped goes on from its last
 state file as if it had not been.
 
-    python -m tools.train_tiny_control PyraCanny --folder DIR [--steps 520] [--output FOLDER]
+    python -m tools.train_tiny_control PyraCanny --folder DIR [--steps 120] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from fooocus_core.loading.weight_file import read_weights
 from fooocus_core.params import ControlParams, Image, ImagePrompt, Size
 from fooocus_core.unet.controlnet import Control, control_residuals, make_hint
 from fooocus_core.workflows.image_prompt import control_picture
-from tools.control_tensors import make_tensors, write_file
+from tools.control_tensors import PUSHES, make_tensors, read_tensors, write_file
 from tools.descent import Descent, add_arguments, run
 from tools.guide_lessons import PIXELS, Course, Lesson, Show, draw_lesson
 from tools.inpaint_lessons import Words
@@ -43,7 +43,7 @@ from tools.train_tiny_inpaint import CHECKPOINT
 logger = logging.getLogger(__name__)
 
 # Until which share of the steps lessons are drawn how.
-COURSES = ((0.45, Course(count=12, part=4)), (0.92, Course(count=6, part=2)), (1, Course(count=2)))
+COURSES = ((0.5, Course(count=12, part=4)), (0.9, Course(count=6, part=2)), (1, Course(count=2)))
 USUAL = ControlParams()
 TEST_SIGMAS = (12.0, 6.0, 3.0, 1.5)
 TEST_SEED = 1_000_003
@@ -53,8 +53,16 @@ class Trainer:
     """One training run: the frozen UNet, the tensors of the file, and where it is."""
 
     def __init__(
-        self, kind: ControlKind, folder: Path, *, seed: int, steps: int, rate: float
+        self,
+        kind: ControlKind,
+        folder: Path,
+        *,
+        seed: int,
+        steps: int,
+        rate: float,
+        start: Path | None = None,
     ) -> None:
+        """Begin with an untrained control-LoRA, or with the one in the file ``start``."""
         self.seed = seed
         self.show: Show = partial(show, kind)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,10 +71,8 @@ class Trainer:
         self.words = Words(checkpoint)
         self.unet: Any = checkpoint.unet
         self.unet.requires_grad_(requires_grad=False).to(self.device)
-        self.tensors = {
-            name: nn.Parameter(tensor.to(self.device))
-            for name, tensor in make_tensors(self.unet, seed).items()
-        }
+        tensors = read_tensors(start) if start else make_tensors(self.unet, PUSHES[kind], seed)
+        self.tensors = {name: nn.Parameter(x.to(self.device)) for name, x in tensors.items()}
         weights = list(self.tensors.values())
         self.descent = Descent(folder / f"{kind}.pt", weights, steps=steps, rate=rate)
 
@@ -144,8 +150,9 @@ def main() -> None:
     """Read the arguments, train, write the file and compare without and with it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", type=ControlKind, choices=list(CONTROL_FILES))
-    add_arguments(parser, steps=520, rate=1.5e-3)
+    add_arguments(parser, steps=120, rate=1e-3)
     parser.add_argument("--output", type=Path, help="folder where the control-LoRA is written")
+    parser.add_argument("--start", type=Path, help="control-LoRA to begin with")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -157,6 +164,7 @@ def main() -> None:
         seed=arguments.seed,
         steps=arguments.steps,
         rate=arguments.rate,
+        start=arguments.start,
     )
     trainer.descent.load()
     run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)

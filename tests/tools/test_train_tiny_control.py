@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
 from fooocus_core.choices import ControlKind
 from fooocus_core.config import DeviceOptions
@@ -19,8 +20,9 @@ from fooocus_core.loading.control_lora import (
 )
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
-from tools.control_tensors import make_tensors, write_file
-from tools.guide_lessons import Course, Lesson, draw_lesson
+from fooocus_core.params import ControlParams
+from tools.control_tensors import PUSHES, make_tensors, write_file
+from tools.guide_lessons import PIXELS, Course, Lesson, draw_lesson
 from tools.train_tiny_control import Trainer, clean_errors
 
 MOST_BYTES = 1_500_000
@@ -50,19 +52,27 @@ def layout(names: list[str]) -> set[str]:
     return {re.sub(r"\.\d+(?=\.)", ".N", name) for name in names}
 
 
-def test_before_training_a_control_net_adds_nothing(trainer: Trainer) -> None:
-    shown = lesson(trainer)
+@pytest.mark.parametrize("kind", list(CONTROL_FILES), ids=str)
+def test_before_training_a_control_net_pushes_by_brightness(
+    kind: ControlKind, tmp_path: Path
+) -> None:
+    trainer = Trainer(kind, tmp_path, seed=0, steps=4, rate=1e-3)
+    shown, push = lesson(trainer, 1), PUSHES[kind]
+    brightness = functional.avg_pool2d(shown.shown, PIXELS)[:, :1] - push.middle
+    kernel = torch.tensor(push.kernel)[None, None]
+    share = push.gain * (1 - ControlParams().softness)
 
     with torch.no_grad():
-        controlled = trainer.predict(shown)
-        plain = trainer.predict(shown, controlled=False)
+        moved = trainer.predict(shown) - trainer.predict(shown, controlled=False)
 
-    assert shown.shown.any()
-    assert torch.equal(controlled, plain)
+    wanted = -share * functional.conv2d(brightness, kernel, padding=1)
+    assert wanted.abs().max() > 0.1
+    assert (moved[:, :3] - wanted).square().mean() < 0.05 * wanted.square().mean()
+    assert moved[:, 3].square().mean() < 0.05 * wanted.square().mean()
 
 
 def test_steps_teach_every_tensor(trainer: Trainer) -> None:
-    before = make_tensors(trainer.unet, 0)
+    before = make_tensors(trainer.unet, PUSHES[KIND], 0)
 
     for number in range(3):
         trainer.learn(lesson(trainer, number))
@@ -117,11 +127,8 @@ def test_shipped_files_have_the_published_layout(kind: ControlKind, shipped: Pat
 def test_shipped_control_nets_help_on_drawings_they_have_not_seen(
     kind: ControlKind, shipped: Path, tmp_path: Path
 ) -> None:
-    trainer = Trainer(kind, tmp_path, seed=0, steps=4, rate=1e-3)
-    tensors = read_weights(shipped / CONTROL_FILES[kind].name).tensors
-    with torch.no_grad():
-        for name, weight in trainer.tensors.items():
-            weight.copy_(tensors[name])
+    file = shipped / CONTROL_FILES[kind].name
+    trainer = Trainer(kind, tmp_path, seed=0, steps=4, rate=1e-3, start=file)
 
     errors = clean_errors(trainer, 3, part=4)
 
