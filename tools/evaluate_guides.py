@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 KINDS = (ControlKind.IMAGE_PROMPT, ControlKind.PYRA_CANNY, ControlKind.CPDS)
 SEED = 1_000_003
-# What requests get that name none; see the table of kinds in docs/api.md.
+# What requests get that name none.
 STOP, WEIGHTS = 0.5, {ControlKind.IMAGE_PROMPT: 0.6}
 EDGE = 64  # brightness from which a place of a traced picture is an edge
 REACH = 17  # pixels, about two places of a latent: how far an edge may be off, twice

@@ -25,9 +25,9 @@ from fooocus_core.unet.ip_adapter import AdapterNetwork
 from fooocus_core.unet.resampler import ResamplerSizes
 from fooocus_core.unet.size_conditioning import PromptSide
 from fooocus_core.vision.clip_vision import ImageEncoder
-from tools.guide_lessons import Lesson
+from tools.image_prompt_lessons import SIDE, Lesson
 
-SIDE, PATCH = 224, 28
+PATCH = 28
 WIDTH, HIDDEN, LAYERS = 64, 128, 3  # the pipeline reads what the last layer but one gives
 TOKENS = 4
 QUARTERS = 2  # per side of a patch: as many colours are seen in it
@@ -53,7 +53,7 @@ class ImagePromptModel:
         self.adapter = make_adapter(unet, generator).to(device)
         self.negative = nn.Parameter(torch.zeros(1, TOKENS, self.width, device=device))
         sizes = clip_vision_config(clip_vision_weights(self.encoder))
-        config = CLIPVisionConfig(**sizes, attn_implementation="eager")
+        config = CLIPVisionConfig(**{**sizes, "attn_implementation": "eager"})
         self._seeing = _Seeing(CLIPVisionModelWithProjection(config)).to(device)
 
     @property

@@ -19,31 +19,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fooocus_core.config import DeviceOptions
-from fooocus_core.images.resize import Fit, resize_image
 from fooocus_core.loading.checkpoint import build_checkpoint
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
-from fooocus_core.params import Image, Size
-from fooocus_core.vision.clip_vision import normalised
 from tools.descent import Descent, add_arguments, run
-from tools.guide_lessons import Course, Lesson, draw_lesson
-from tools.image_prompt_model import SIDE, ImagePromptModel
+from tools.image_prompt_lessons import Course, Lesson, draw_lesson
+from tools.image_prompt_model import ImagePromptModel
 from tools.inpaint_lessons import Words
 from tools.latents import noise_loss
 from tools.train_tiny_inpaint import CHECKPOINT
 
 logger = logging.getLogger(__name__)
 
-DROP = 0.7
-LEVELS = (5,)  # one below the lowest of the UNet: no noise weaker than 0.8
 ABSENT = 0.12
 WEIGHTS = (0.4, 1.0)
 SMALL_SHARE = 0.75
-SMALL = Course(count=10, part=4, drop=DROP, levels=LEVELS)
-LARGE = Course(count=6, part=2, drop=DROP, levels=LEVELS)
+SMALL = Course(count=10, part=4)
+LARGE = Course(count=6, part=2)
 USUAL_WEIGHT = 0.6
 TEST_SIGMAS = (14.0, 8.0, 4.0, 2.0)
 TEST_SEED = 1_000_003
@@ -58,8 +52,8 @@ class Trainer:
         checkpoint = build_checkpoint(read_weights(CHECKPOINT), plan_device(None, DeviceOptions()))
         self.words = Words(checkpoint)
         unet: Any = checkpoint.unet
-        unet.requires_grad_(requires_grad=False).to(self.device)
-        self.model = ImagePromptModel(unet, seed=seed, device=self.device)
+        self.unet = unet.requires_grad_(requires_grad=False).to(self.device)
+        self.model = ImagePromptModel(self.unet, seed=seed, device=self.device)
         path = folder / "image_prompt.pt"
         self.descent = Descent(path, self.model.learning, steps=steps, rate=rate)
 
@@ -67,7 +61,7 @@ class Trainer:
         """Run one step on freshly drawn pictures; returns its loss."""
         rng = random.Random(f"{self.seed} {self.descent.step}")
         is_small = self.descent.step < SMALL_SHARE * self.descent.steps
-        return self.learn(draw_lesson(rng, self.words, show, SMALL if is_small else LARGE), rng)
+        return self.learn(draw_lesson(rng, self.words, SMALL if is_small else LARGE), rng)
 
     def learn(self, lesson: Lesson, rng: random.Random) -> float:
         """Run one step on given pictures; returns its loss."""
@@ -76,11 +70,6 @@ class Trainer:
         with torch.autocast(self.device, torch.bfloat16):
             prediction = self.model(lesson.on(self.device), weight, absent)
         return self.descent.follow(noise_loss(prediction, lesson.noise, 0))
-
-
-def show(picture: Image) -> Tensor:
-    """Make what the image encoder is given of a picture: (1, 3, SIDE, SIDE)."""
-    return normalised(resize_image(picture, Size(SIDE, SIDE), Fit.STRETCH))
 
 
 @torch.no_grad()
@@ -97,7 +86,7 @@ def clean_errors(trainer: Trainer, pictures: int) -> list[tuple[float, float, fl
         plain = ours = 0.0
         for index in range(pictures):
             rng = random.Random(f"{TEST_SEED} {sigma} {index}")
-            lesson = draw_lesson(rng, trainer.words, show, course).on(trainer.device)
+            lesson = draw_lesson(rng, trainer.words, course).on(trainer.device)
             plain += lesson.squared_error(model.plain(lesson))
             prediction = model(lesson, USUAL_WEIGHT, torch.tensor([False]))
             ours += lesson.squared_error(prediction)

@@ -27,9 +27,8 @@ from fooocus_core.loading.weight_file import Tensors, WeightFile, read_weights
 
 CANNY_FILE = CANNY_CONTROL.name
 CPDS_FILE = CPDS_CONTROL.name
-# An empty entry that tells such files from others.
-CONTROL_MARK = "lora_controlnet"
 
+_MARK = "lora_controlnet"
 _HINT_BLOCK = "input_hint_block"
 _HINT_LAYER = re.compile(rf"{_HINT_BLOCK}\.(\d+)\.")
 # What a control net has in common with the UNet that it controls.
@@ -71,14 +70,13 @@ def build_control_net(
     file: WeightFile, unet: UNet2DConditionModel, plan: DevicePlan
 ) -> ControlNetModel:
     """As :func:`load_control_net`, from a file that is open."""
-    if CONTROL_MARK not in file.tensors:
-        raise ModelFileError(
-            f"{file.path.name} is not a control-LoRA: it has no entry {CONTROL_MARK}."
-        )
-    tensors = {name: tensor for name, tensor in file.tensors.items() if name != CONTROL_MARK}
+    if _MARK not in file.tensors:
+        raise ModelFileError(f"{file.path.name} is not a control-LoRA: it has no entry {_MARK}.")
+    tensors = {name: tensor for name, tensor in file.tensors.items() if name != _MARK}
     with memory_errors(f"loading {file.path.name}"), naming_part(file.path, "control net"):
-        network = empty_control_net(tensors, unet)
-        state = control_weights(tensors, network, unet, plan)
+        with init_empty_weights(include_buffers=False):
+            network: ControlNetModel = ControlNetModel(**_config(tensors, unet))
+        state = _weights(tensors, network, unet, plan)
         fill_weights(network, state, plan.unet_home)
     use_attention(network, plan)
     stream_weights(network, plan)
@@ -102,21 +100,6 @@ def changed_weight(weight: Tensor, up: Tensor, down: Tensor) -> Tensor:
     return weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
 
 
-def empty_control_net(tensors: Tensors, unet: UNet2DConditionModel) -> ControlNetModel:
-    """Build a control net without memory for its weights.
-
-    Args:
-        tensors: Of a control-LoRA file, without its mark.
-        unet: Of the base model.
-
-    Raises:
-        ModelFileError: There are no entries that read the control picture.
-    """
-    with init_empty_weights(include_buffers=False):
-        network: ControlNetModel = ControlNetModel(**_config(tensors, unet))
-    return network
-
-
 def _config(tensors: Tensors, unet: UNet2DConditionModel) -> dict[str, Any]:
     shared = {name: unet.config[name] for name in _SHARED}
     # Every second convolution of the hint block has the width of a stage.
@@ -128,22 +111,10 @@ def _config(tensors: Tensors, unet: UNet2DConditionModel) -> dict[str, Any]:
     }
 
 
-def control_weights(
+def _weights(
     tensors: Tensors, network: ControlNetModel, unet: UNet2DConditionModel, plan: DevicePlan
 ) -> dict[str, Tensor]:
-    """Make the weights of a control net, by its names, where and in the dtype that it keeps them.
-
-    Gradients of them reach ``tensors``, and not ``unet``.
-
-    Args:
-        tensors: Of a control-LoRA file, without its mark.
-        network: From :func:`empty_control_net`.
-        unet: Of the base model, with the weights that it has now.
-        plan: Devices and dtypes.
-
-    Raises:
-        ModelFileError: An entry is missing, unexpected or does not fit ``unet``.
-    """
+    """The weights of ``network`` by its names, where and in the dtype that it keeps them."""
     file_names = _file_names(tensors, network, unet)
     _require_known(tensors, file_names.values())
     originals = {name: parameter.data for name, parameter in unet.named_parameters()}

@@ -1,14 +1,13 @@
-"""What the UNet and a guide are shown while the guide learns to steer.
+"""What the UNet and an image encoder are shown while image prompts are learned.
 
-A drawing under noise, its caption as requests tell it, and what the guide reads of the drawing:
-a control picture, or what an image encoder sees. Knows no network but the text encoders.
+A drawing under strong noise, its caption as requests tell it, if at all, and the drawing itself.
+Knows no network but the text encoders.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,24 +15,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fooocus_core.params import Image
+from fooocus_core.images.resize import Fit, resize_image
+from fooocus_core.params import Image, Size
+from fooocus_core.vision.clip_vision import normalised
 from tools.drawing import draw
-from tools.inpaint_lessons import DROP, LEVELS, STYLES, Words
+from tools.inpaint_lessons import STYLES, Words
 from tools.latents import NoisyBatch, add_noise, draw_timesteps, latent_of, noise_levels
 from tools.train_tiny import DEFAULT_SIZE, SIZES, size_numbers
 
 PIXELS = 8  # per place of a latent
-
-Show = Callable[[Image], Tensor]
-"""Makes what a guide reads, (1, 3, H', W') float32, of a picture, uint8 (H, W, 3)."""
+SIDE = 224  # of what the image encoder sees, in pixels
+DROP = 0.7
+# One below the lowest level of the UNet: no noise weaker than 0.8. Image prompts act in the first
+# half of a run only.
+NOISE_LEVEL = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """Drawings as the sampler shows them at some level, and what a guide reads of them."""
+    """Drawings as the sampler shows them at some level, and as the image encoder sees them."""
 
     noise: NoisyBatch
-    shown: Tensor  # (B, 3, H', W')
+    shown: Tensor  # (B, 3, SIDE, SIDE)
     context: Tensor  # (B, T, 128)
     pooled: Tensor  # (B, 64)
     size_numbers: Tensor  # (B, 6)
@@ -80,19 +83,17 @@ class Course:
         count: Pictures, all of one size.
         part: Divides their sides; the UNet is told the whole size.
         drop: Share of the captions that are left out.
-        levels: Levels of the UNet whose noise is drawn, each as often.
-        sigma: Noise level of all pictures, instead.
+        sigma: Noise level of all pictures; ``None`` draws one for each.
     """
 
     count: int
     part: int = 1
     drop: float = DROP
-    levels: Sequence[int] = LEVELS
     sigma: float | None = None
 
 
-def draw_lesson(rng: random.Random, words: Words, show: Show, course: Course) -> Lesson:
-    """Draw captioned pictures and what a guide reads of them; ``rng`` makes every choice."""
+def draw_lesson(rng: random.Random, words: Words, course: Course) -> Lesson:
+    """Draw captioned pictures; ``rng`` makes every choice, and ``words`` tells the captions."""
     generator = torch.Generator().manual_seed(rng.getrandbits(48))
     size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
     width, height = (math.ceil(side / course.part / PIXELS) for side in size)
@@ -100,7 +101,7 @@ def draw_lesson(rng: random.Random, words: Words, show: Show, course: Course) ->
     clean = torch.stack([latent_of(drawing.image, (height, width), 0) for drawing in drawings])
     sigmas = noise_levels()
     if course.sigma is None:
-        timestep = draw_timesteps(course.count, rng.choice(course.levels), sigmas, generator)
+        timestep = draw_timesteps(course.count, NOISE_LEVEL, sigmas, generator)
     else:
         timestep = (sigmas - course.sigma).abs().argmin().repeat(course.count)
     said = [drawing.caption if rng.random() > course.drop else "" for drawing in drawings]
@@ -112,3 +113,8 @@ def draw_lesson(rng: random.Random, words: Words, show: Show, course: Course) ->
         pooled=pooled,
         size_numbers=size_numbers(size, timestep, generator),
     )
+
+
+def show(picture: Image) -> Tensor:
+    """Make what the image encoder is given of a picture: (1, 3, SIDE, SIDE)."""
+    return normalised(resize_image(picture, Size(SIDE, SIDE), Fit.STRETCH))
