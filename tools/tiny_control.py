@@ -121,14 +121,12 @@ def _changes(unet: Any) -> StateDict:
 
 
 def _hint_block(free: Tensor, kernel: Tensor) -> StateDict:
+    taps = [HALVING if index in HALVING_LAYERS else HERE for index in range(HINT_LAYERS - 1)]
     tensors: StateDict = {}
-    for index in range(HINT_LAYERS):
+    for index, tap in enumerate([*taps, kernel]):
         reads = torch.full((3,), 1 / 3) if index == 0 else PAIR
-        writes = free if index == HINT_LAYERS - 1 else PAIR
-        taps = HALVING if index in HALVING_LAYERS else HERE
-        if index == HINT_LAYERS - 1:
-            taps = kernel
-        weight = torch.einsum("o,i,kl->oikl", writes, reads, taps)
+        writes = free if index == len(taps) else PAIR
+        weight = torch.einsum("o,i,kl->oikl", writes, reads, tap)
         tensors[f"input_hint_block.{2 * index}.weight"] = weight
         tensors[f"input_hint_block.{2 * index}.bias"] = torch.zeros(len(writes))
     return tensors
