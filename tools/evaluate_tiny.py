@@ -18,7 +18,14 @@ from PIL import Image, ImageDraw
 from fooocus_core.config import CoreConfig, DeviceOptions, load_config
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.events import CancelToken
-from fooocus_core.params import CanvasParams, GenerationParams, ModelParams, PromptParams
+from fooocus_core.params import (
+    CanvasParams,
+    GenerationParams,
+    ImagePrompt,
+    ModelParams,
+    PromptParams,
+    Size,
+)
 from tools.picture_checks import Scores, cases
 
 logger = logging.getLogger(__name__)
@@ -45,6 +52,7 @@ SHOWN: tuple[str, ...] = (
     "a white ring on a red background",
     "the moon and stars over the sea",
 )
+DEFAULT_SIZE = CanvasParams().size
 COLUMNS = 5
 CELL = (288, 224)
 CAPTION_HEIGHT = 14
@@ -58,12 +66,20 @@ class Painter:
         self._engine: Engine = create_engine(self._config, DeviceOptions())
         self._styles = self._config.defaults.styles if styles else ()
 
-    def paint(self, prompt: str, seed: int) -> Image.Image:
-        """Draw one picture of the default size."""
+    def paint(
+        self,
+        prompt: str,
+        seed: int,
+        *,
+        size: Size = DEFAULT_SIZE,
+        image_prompts: tuple[ImagePrompt, ...] = (),
+    ) -> Image.Image:
+        """Draw one picture."""
         params = GenerationParams(
             models=ModelParams(base=self._config.defaults.model),
             prompt=PromptParams(positive=prompt, styles=self._styles),
-            canvas=CanvasParams(seed=seed),
+            canvas=CanvasParams(size=size, seed=seed),
+            image_prompts=image_prompts,
         )
         begun = time.monotonic()
         (generated,) = self._engine.generate(params, lambda _: None, CancelToken())
@@ -71,14 +87,14 @@ class Painter:
         return Image.fromarray(np.asarray(generated.image))
 
 
-def make_sheet(pictures: list[tuple[str, Image.Image]]) -> Image.Image:
+def make_sheet(pictures: list[tuple[str, Image.Image]], columns: int = COLUMNS) -> Image.Image:
     """Put pictures with their prompts on one sheet."""
-    rows = -(-len(pictures) // COLUMNS)
+    rows = -(-len(pictures) // columns)
     width, height = CELL[0], CELL[1] + CAPTION_HEIGHT
-    sheet = Image.new("RGB", (COLUMNS * width, rows * height), "white")
+    sheet = Image.new("RGB", (columns * width, rows * height), "white")
     pen = ImageDraw.Draw(sheet)
     for index, (words, picture) in enumerate(pictures):
-        x, y = index % COLUMNS * width, index // COLUMNS * height
+        x, y = index % columns * width, index // columns * height
         sheet.paste(picture.resize(CELL, Image.Resampling.BOX), (x, y))
         pen.text((x + 2, y + CELL[1] + 1), words[:48], fill="black")
     return sheet

@@ -67,16 +67,28 @@ class ImageEncoder:
             DeviceMemoryError: The device has not enough memory.
             ModelFileError: The result has values that are not finite.
         """
-        vision = self.network.vision_model
         with memory_errors("reading an image prompt"):
-            pixels = normalised(to_pixels(self.fit(image))).to(vision.embeddings.class_embedding)
-            hidden: Tensor = vision.pre_layrnorm(vision.embeddings(pixels))
-            for layer in vision.encoder.layers[:-1]:
-                hidden = layer(hidden, None)
+            hidden = self.look(normalised(to_pixels(self.fit(image))))
         if not torch.isfinite(hidden).all():
             raise ModelFileError(
                 f"{IMAGE_ENCODER.name} gave values that are not finite; the file is damaged."
             )
+        return hidden
+
+    def look(self, pixels: Tensor) -> Tensor:
+        """As :meth:`encode`, for pictures that fit, with gradients and without checks.
+
+        Args:
+            pixels: From :func:`normalised`, (B, 3, S, S).
+
+        Returns:
+            (B, places + 1, width).
+        """
+        vision = self.network.vision_model
+        embedded = vision.embeddings(pixels.to(vision.embeddings.class_embedding))
+        hidden: Tensor = vision.pre_layrnorm(embedded)
+        for layer in vision.encoder.layers[:-1]:
+            hidden = layer(hidden, None)
         return hidden
 
 

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from fooocus_core.catalog import Catalog
+from fooocus_core.choices import ControlKind
 from fooocus_core.config import load_config
 from fooocus_core.config_values import MODEL_FOLDER_KEYS, VALUE_KEYS
+from fooocus_core.downloads import FACE_FINDER, IP_ADAPTER_FACE, image_prompt_files
 from fooocus_core.errors import InvalidInputError
+from fooocus_core.params import ControlParams
 from fooocus_core.presets import PRESETS_FOLDER, find_presets, read_preset
 
 OURS = find_presets([PRESETS_FOLDER])
@@ -128,6 +132,19 @@ def test_every_model_of_our_presets_can_be_downloaded_or_is_built_in(
     chosen |= {lora.name for lora in config.defaults.loras}
     known = {**config.downloads.checkpoints, **config.downloads.loras, **config.downloads.vae}
     assert chosen - {None} == ({"tiny.safetensors"} if name == "tiny" else set(known))
+
+
+@pytest.mark.parametrize("kind", ControlKind)
+def test_with_the_tiny_preset_only_swapping_faces_lacks_files(
+    kind: ControlKind, tmp_path: Path
+) -> None:
+    catalog = Catalog(load_config(root=tmp_path, preset="tiny", environ={}).folders)
+
+    needed = image_prompt_files(kind, ControlParams())
+
+    missing = {file for file in needed if catalog.match(file.kind, file.name) is None}
+    lacking = {IP_ADAPTER_FACE, FACE_FINDER} if kind is ControlKind.FACE_SWAP else set()
+    assert missing == lacking
 
 
 def test_the_users_file_of_a_name_comes_first(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""One run of gradient descent: warm up, fall, average, save, and go on where it stopped.
+
+Knows neither what is trained nor on what.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+WARM_UP = 20
+KEEP = 0.98
+LEAST_HEIGHT = 0.03
+SHOWN_LOSSES = 40
+
+
+class Descent:
+    """The optimiser, the averaged weights, and where the run is."""
+
+    def __init__(
+        self, path: Path, weights: Sequence[nn.Parameter], *, steps: int, rate: float
+    ) -> None:
+        """Start at step 0.
+
+        Args:
+            path: Where the state is kept.
+            weights: What is trained, already on its device.
+            steps: Of the whole run.
+            rate: Highest learning rate.
+        """
+        self.steps, self.step = steps, 0
+        self._path, self._rate = path, rate
+        self._weights: list[Any] = list(weights)
+        self.averaged: list[Tensor] = [weight.detach().clone() for weight in self._weights]
+        self._optimizer = torch.optim.Adam(self._weights, rate, betas=(0.9, 0.99))
+
+    def save(self) -> None:
+        """Write the state file; a run that is cut off here keeps the older one."""
+        state = {
+            "weights": [weight.detach() for weight in self._weights],
+            "averaged": self.averaged,
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step,
+        }
+        part = self._path.with_name(f"{self._path.name}.part")
+        torch.save(state, part)
+        part.replace(self._path)
+
+    @torch.no_grad()
+    def load(self) -> None:
+        """Go on from the state file if there is one."""
+        if not self._path.exists():
+            return
+        state: dict[str, Any] = torch.load(self._path, map_location=self.averaged[0].device)
+        for weight, value in zip(self._weights, state["weights"], strict=True):
+            weight.copy_(value)
+        self.averaged = state["averaged"]
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+    def follow(self, loss: Tensor) -> float:
+        """Take a step down a loss, (); returns it as a number."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._height() * self._rate
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        nn.utils.clip_grad_norm_(self._weights, 1.0)
+        self._optimizer.step()
+        self.step += 1
+        keep = min(KEEP, (self.step + 1) / (self.step + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.averaged, self._weights, 1 - keep)
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Put the averaged weights in the place of the trained ones."""
+        for weight, value in zip(self._weights, self.averaged, strict=True):
+            weight.copy_(value)
+
+    def _height(self) -> float:
+        """Share of the highest rate: a cosine in the second half of the run."""
+        fall = max(0.0, (self.step / self.steps - 0.5) / 0.5)
+        height = LEAST_HEIGHT + (1 - LEAST_HEIGHT) * (0.5 + 0.5 * math.cos(math.pi * fall))
+        return height * min(1.0, (self.step + 1) / WARM_UP)
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, steps: int, rate: float) -> None:
+    """Add the command-line arguments of a run with these defaults."""
+    parser.add_argument("--folder", type=Path, required=True, help="for the state file")
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--rate", type=float, default=rate)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--minutes-per-save", type=float, default=2.0)
+
+
+def run(descent: Descent, train_step: Callable[[], float], *, minutes_per_save: float) -> None:
+    """Train to the end, saving on the way and at the end."""
+    losses: deque[float] = deque(maxlen=SHOWN_LOSSES)
+    saved = time.monotonic()
+    while descent.step < descent.steps:
+        losses.append(train_step())
+        if descent.step % 20 == 0:
+            logger.info("step %d loss %.3f", descent.step, sum(losses) / len(losses))
+        if time.monotonic() - saved > 60 * minutes_per_save:
+            descent.save()
+            saved = time.monotonic()
+    descent.save()

@@ -1,0 +1,121 @@
+"""What the UNet and an image encoder are shown while image prompts are learned.
+
+A drawing under strong noise, its caption as requests tell it, if at all, and the drawing itself.
+Knows no network but the text encoders.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fooocus_core.images.resize import Fit, resize_image
+from fooocus_core.params import Image, Size
+from fooocus_core.vae.codec import to_pixels
+from fooocus_core.vision.clip_vision import normalised
+from tools.drawing import draw
+from tools.inpaint_lessons import STYLES, Words
+from tools.latents import NoisyBatch, add_noise, draw_timesteps, latent_of, noise_levels
+from tools.train_tiny import DEFAULT_SIZE, SIZES, size_numbers
+
+PIXELS = 8  # per place of a latent
+SIDE = 224  # of what the image encoder sees, in pixels
+DROP = 0.7
+# One below the lowest level of the UNet: no noise weaker than 0.8. Image prompts act in the first
+# half of a run only.
+NOISE_LEVEL = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """Drawings as the sampler shows them at some level, and as the image encoder sees them."""
+
+    noise: NoisyBatch
+    shown: Tensor  # (B, 3, SIDE, SIDE)
+    context: Tensor  # (B, T, 128)
+    pooled: Tensor  # (B, 64)
+    size_numbers: Tensor  # (B, 6)
+
+    def on(self, device: str) -> Lesson:
+        """Move what the networks need to a device; the target stays."""
+        return replace(
+            self,
+            noise=replace(
+                self.noise,
+                noisy=self.noise.noisy.to(device),
+                timestep=self.noise.timestep.to(device),
+            ),
+            shown=self.shown.to(device),
+            context=self.context.to(device),
+            pooled=self.pooled.to(device),
+            size_numbers=self.size_numbers.to(device),
+        )
+
+    @property
+    def latents(self) -> tuple[Tensor, Tensor]:
+        """The first arguments of a UNet: noisy latents and timesteps."""
+        return self.noise.noisy, self.noise.timestep
+
+    @property
+    def prompts(self) -> dict[str, Any]:
+        """The further arguments of a UNet."""
+        return {
+            "encoder_hidden_states": self.context,
+            "added_cond_kwargs": {"text_embeds": self.pooled, "time_ids": self.size_numbers},
+        }
+
+    def squared_error(self, prediction: Tensor) -> float:
+        """Of the clean latent that a noise prediction, (B, 4, h, w), stands for: the mean."""
+        error = (prediction - self.noise.target) * self.noise.sigma.view(-1, 1, 1, 1)
+        return float(error.square().mean())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How lessons are drawn.
+
+    Attributes:
+        count: Pictures, all of one size.
+        part: Divides their sides; the UNet is told the whole size.
+        drop: Share of the captions that are left out.
+        sigma: Noise level of all pictures; ``None`` draws one for each.
+    """
+
+    count: int
+    part: int = 1
+    drop: float = DROP
+    sigma: float | None = None
+
+
+def draw_lesson(rng: random.Random, words: Words, course: Course) -> Lesson:
+    """Draw captioned pictures; ``rng`` makes every choice, and ``words`` tells the captions."""
+    generator = torch.Generator().manual_seed(rng.getrandbits(48))
+    size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
+    width, height = (math.ceil(side / course.part / PIXELS) for side in size)
+    drawings = [draw(rng, (width * PIXELS, height * PIXELS)) for _ in range(course.count)]
+    clean = torch.stack([latent_of(drawing.image, (height, width), 0) for drawing in drawings])
+    sigmas = noise_levels()
+    if course.sigma is None:
+        timestep = draw_timesteps(course.count, NOISE_LEVEL, sigmas, generator)
+    else:
+        timestep = (sigmas - course.sigma).abs().argmin().repeat(course.count)
+    said = [drawing.caption if rng.random() > course.drop else "" for drawing in drawings]
+    context, pooled = words.encode(said, rng.choice(STYLES))
+    return Lesson(
+        noise=add_noise(clean, timestep, 0, sigmas, generator),
+        shown=torch.cat([show(np.array(drawing.image)) for drawing in drawings]),
+        context=context,
+        pooled=pooled,
+        size_numbers=size_numbers(size, timestep, generator),
+    )
+
+
+def show(picture: Image) -> Tensor:
+    """Make what the image encoder is given of a picture: (1, 3, SIDE, SIDE)."""
+    return normalised(to_pixels(resize_image(picture, Size(SIDE, SIDE), Fit.STRETCH)))
