@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ from fooocusapi.settings import Settings
 from tests.expansion_files import make_expansion_folder
 from tests.fakes import FakeEngine
 from tests.golden import GOLDEN
+
+# Read when the hub's library is loaded: it would ask the hub for a list to report its user by.
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 MakeClient = Callable[..., TestClient]
 
