@@ -24,6 +24,7 @@ from fooocus_core.config import CoreConfig
 from fooocus_core.downloads import ModelFile, find_address, listed_files, published_files
 from fooocus_core.errors import DownloadError
 from fooocus_core.remote_files import (
+    HUB,
     RemoteFile,
     TransientError,
     check_status,
@@ -32,14 +33,13 @@ from fooocus_core.remote_files import (
     reaching,
     shown_address,
 )
+from fooocus_core.transfer_progress import OnBytes
 
 _BLOCK = 1024 * 1024
 _POLL_S = 0.05
 
 _log = logging.getLogger(__name__)
 
-OnBytes = Callable[[int, int | None], None]
-"""Told how many bytes of a file are there, and how many it has if that is known."""
 Check = Callable[[], None]
 """Called at least every few seconds; what it raises ends the fetching, which can be resumed."""
 
@@ -66,6 +66,11 @@ class Offer:
     rough_size: int | None
     md5: str | None
     licence: str | None
+
+    @property
+    def source(self) -> str:
+        """The address as it may be shown."""
+        return shown_address(self.address)
 
 
 def find_offer(file: ModelFile, config: CoreConfig) -> Offer | None:
@@ -131,8 +136,8 @@ def fetch(offer: Offer, config: CoreConfig, *, on_bytes: OnBytes, check: Check) 
 
 
 def _fetch_missing(offer: Offer, config: CoreConfig, on_bytes: OnBytes, check: Check) -> None:
-    source = shown_address(offer.address)
     licence = offer.licence or "not stated where it is offered"
+    source = offer.source.replace(HUB, config.fetching.mirror or HUB, 1)
     _log.info("fetching %s from %s; its licence: %s", offer.file.name, source, licence)
     offer.target.parent.mkdir(parents=True, exist_ok=True)
     with make_client() as client:

@@ -105,7 +105,7 @@ class FakeHub:
         return [part for method, path, part in self.asked if path.startswith("/store/")]
 
     def close(self) -> None:
-        """End the server."""
+        """End the server; a second time is the same."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,11 @@ KINDS = pytest.mark.parametrize("file", [LARGE, SMALL, PLAIN], ids=["large", "sm
 
 
 @pytest.fixture
-def hub() -> Iterator[FakeHub]:
-    hub = FakeHub()
+def hub(hub: FakeHub) -> FakeHub:
     hub.put("owner/name/folder/a large one.safetensors", CONTENT)
     hub.put("name/small.json", CONTENT, is_large=False)
     hub.put("plain/a.safetensors", CONTENT)
-    yield hub
-    hub.close()
+    return hub
 
 
 @pytest.fixture
