@@ -10,6 +10,8 @@ import torch
 from fooocus_core.catalog import Catalog, ModelKind, choose_base
 from fooocus_core.config import CoreConfig, DeviceOptions
 from fooocus_core.events import CancelToken, EventSink, GeneratedImage
+from fooocus_core.feature_files import preset_files
+from fooocus_core.fetching import Check
 from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
 from fooocus_core.loading.memory import pick_device, set_up_torch
 from fooocus_core.loading.store import ModelFiles, ModelStore
@@ -19,6 +21,7 @@ from fooocus_core.prompt.styles import StyleLibrary, load_styles
 from fooocus_core.prompt.wildcards import Wildcards
 from fooocus_core.text.tokens import Tokenizer
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
+from fooocus_core.workflows.first_fetch import fetch_missing
 from fooocus_core.workflows.generate import generate
 from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.resources import Resources
@@ -49,16 +52,20 @@ class Engine:
         self._resources = resources
         self._styles = styles
 
-    def load(self) -> None:
-        """Bring in the base model of requests that name none.
+    def load(self, check: Check = lambda: None) -> None:
+        """Fetch what the preset needs, and bring in the base model of requests that name none.
+
+        Args:
+            check: Called while files are fetched; what it raises ends the loading.
 
         Raises:
-            ModelNotFoundError: The file is not in its folders.
+            ModelNotFoundError: The file is not in its folders, and could not be fetched.
             ModelFileError: The file cannot be used.
             DeviceMemoryError: The device has not enough memory.
         """
-        defaults = self._resources.config.defaults
-        catalog = self._resources.catalog
+        config, catalog = self._resources.config, self._resources.catalog
+        defaults = config.defaults
+        fetch_missing(preset_files(config, catalog), config, catalog, check=check)
         files = ModelFiles(
             base=catalog.find(
                 ModelKind.CHECKPOINT, choose_base(catalog, defaults) or defaults.model

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
+_LOG_EVERY_S = 10.0
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+
+_log = logging.getLogger(__name__)
 
 OnBytes = Callable[[int, int | None], None]
 """Told how many bytes of a file are there, and how many it has if that is known."""
@@ -24,6 +28,13 @@ def shown_size(size: int | None) -> str:
 def shown_transfer(done: int, total: int | None) -> str:
     """How much of how much."""
     return shown_size(done) if total is None else f"{shown_size(done)} of {shown_size(total)}"
+
+
+def logged(name: str) -> OnBytes:
+    """Log lines of a file on its way, one every ten seconds."""
+    return at_intervals(
+        lambda done, total: _log.info("%s: %s", name, shown_transfer(done, total)), _LOG_EVERY_S
+    )
 
 
 def at_intervals(

@@ -13,9 +13,7 @@ from fooocus_core.config import CoreConfig
 from fooocus_core.downloads import ModelFile
 from fooocus_core.errors import DownloadError
 from fooocus_core.fetching import Offer, check_room, fetch, find_offer
-from fooocus_core.transfer_progress import OnBytes, at_intervals, shown_size, shown_transfer
-
-_LOG_EVERY_S = 10.0
+from fooocus_core.transfer_progress import OnBytes, logged, shown_size
 
 _log = logging.getLogger(__name__)
 
@@ -94,10 +92,7 @@ def _fetch_one(offer: Offer, core: CoreConfig) -> bool:
 def _shown_progress(name: str) -> Iterator[OnBytes]:
     """A bar on a terminal, log lines elsewhere."""
     if not sys.stderr.isatty():
-        yield at_intervals(
-            lambda done, total: _log.info("%s: %s", name, shown_transfer(done, total)),
-            _LOG_EVERY_S,
-        )
+        yield logged(name)
         return
     # Not at the top: it is needed on terminals only, and by this command only.
     from tqdm import tqdm

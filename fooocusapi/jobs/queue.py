@@ -129,7 +129,7 @@ class JobQueue:
     def take(self) -> Job | Call | None:
         """Wait for the next thing to do; a job is running from then on. ``None``: closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._calls or self._waiting or self._is_closed)
+            self._changed.wait_for(lambda: self.has_work)
             if self._calls:
                 return self._calls.popleft()
             if self._is_closed:
@@ -211,6 +211,12 @@ class JobQueue:
         """Whether a job is running."""
         with self._changed:
             return self._running is not None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether taking would not have to wait, because of an entry or of the end."""
+        with self._changed:
+            return bool(self._calls or self._waiting or self._is_closed)
 
     @property
     def is_closed(self) -> bool:

@@ -174,3 +174,17 @@ def test_a_call_that_raises_what_would_end_its_waiter_is_told_as_a_failure(
         bench.queue.call(fail).result(timeout=WAIT_S)
     assert raised.value.__cause__ is failure
     assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+
+
+def test_what_is_fetched_at_the_start_gives_way_to_a_job(bench: Bench) -> None:
+    bench.engine.is_fetching = True
+    bench.worker.start()
+    assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+    assert bench.worker.loaded.done()
+
+
+def test_what_is_fetched_at_the_start_ends_when_the_server_does(bench: Bench) -> None:
+    bench.engine.is_fetching = True
+    bench.worker.start()
+    bench.worker.stop(0)
+    assert not bench.worker.is_alive
