@@ -13,13 +13,14 @@ from fooocus_core.events import CancelToken, EventSink, GeneratedImage
 from fooocus_core.feature_files import preset_files
 from fooocus_core.fetching import Check
 from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
-from fooocus_core.loading.memory import pick_device, set_up_torch
+from fooocus_core.loading.memory import find_gpu, free_bytes, pick_device, set_up_torch
 from fooocus_core.loading.store import ModelFiles, ModelStore
 from fooocus_core.params import GenerationParams
 from fooocus_core.plan import Library, make_plan
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
 from fooocus_core.prompt.wildcards import Wildcards
 from fooocus_core.text.tokens import Tokenizer
+from fooocus_core.transfer_progress import shown_size
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.first_fetch import fetch_missing
 from fooocus_core.workflows.generate import generate
@@ -43,6 +44,23 @@ def create_engine(config: CoreConfig, options: DeviceOptions) -> Engine:
         tokenizer=Tokenizer(),
     )
     return Engine(resources, load_styles(config.folders.user_styles))
+
+
+def describe_device(options: DeviceOptions) -> list[str]:
+    """What an engine with these options would compute on, one sentence each, for people to read."""
+    plan, gpu = pick_device(options), find_gpu()
+    name = gpu.name if gpu is not None and plan.device.type == "cuda" else "no GPU is used"
+    free = shown_size(free_bytes(plan.device)) if plan.device.type == "cuda" else None
+    memory = f", {free} of its memory are free" if free else ""
+    dtypes = {
+        "weights of the UNet": plan.unet,
+        "of the VAE": plan.vae,
+        "of the text encoders": plan.text,
+        "the UNet computes in": plan.unet_compute,
+        "the VAE in": plan.vae_compute,
+    }
+    formats = (f"{what} {str(dtype).removeprefix('torch.')}" for what, dtype in dtypes.items())
+    return [f"{plan.device} ({name}{memory})", ", ".join(formats)]
 
 
 class Engine:

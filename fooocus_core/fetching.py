@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from fooocus_core.config import CoreConfig
 from fooocus_core.downloads import ModelFile, find_address, listed_files, published_files
 from fooocus_core.errors import DownloadError
+from fooocus_core.files import nearest_folder
 from fooocus_core.remote_files import (
     HUB,
     RemoteFile,
@@ -153,7 +154,7 @@ def check_room(offers: list[Offer]) -> None:
     """
     needed: dict[int, int] = {}
     for offer in offers:
-        folder = _existing(offer.target.parent)
+        folder = nearest_folder(offer.target.parent)
         device = folder.stat().st_dev
         needed[device] = needed.get(device, 0) + (offer.rough_size or 0)
         _check_free(folder, needed[device])
@@ -346,10 +347,6 @@ def _stays_inside(name: str) -> bool:
     if "\0" in name or windows.is_absolute() or windows.drive or windows.root:
         return False
     return ".." not in windows.parts and PurePosixPath(name).name != ""
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _check_free(folder: Path, needed: int) -> None:

@@ -62,6 +62,11 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
+def nearest_folder(folder: Path) -> Path:
+    """The folder itself, or what it would be made in: the nearest one above that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
     """What has to be equal for the content of a file to be what it was."""

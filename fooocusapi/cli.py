@@ -32,6 +32,7 @@ from fooocus_core.feature_files import all_files, preset_files
 from fooocusapi.app import create_app
 from fooocusapi.commands import config_lines
 from fooocusapi.dependencies import Services
+from fooocusapi.doctor_command import can_serve, examine, report_lines
 from fooocusapi.download_command import fetch_missing, list_lines, look_for
 from fooocusapi.fetch_rules import MirrorError, read_fetch_rules
 from fooocusapi.flags import Effect, FlagValues, read_flags
@@ -42,6 +43,7 @@ from fooocusapi.settings import Settings
 _log = logging.getLogger(__name__)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+_COMMANDS = ("config", "download", "doctor")
 _USAGE_ERROR, _INTERRUPTED = 2, 130
 _SHORT_KEY = 16
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Ends the process with status 2 if that is refused.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = given.pop(0) if given[:1] in (["config"], ["download"]) else None
+    command = given.pop(0) if given and given[0] in _COMMANDS else None
     switches = {text for text in given if command == "download" and text in ("--all", "--list")}
     flags = read_flags([text for text in given if text not in switches], os.environ)
     if command == "config":
@@ -99,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(
             download(flags, os.environ, is_all="--all" in switches, lists="--list" in switches)
         )
+    elif command == "doctor":
+        sys.exit(examine_host(flags, os.environ))
     else:
         run(flags, os.environ, _make_engine)
 
@@ -123,7 +127,7 @@ def download(flags: FlagValues, environ: Mapping[str, str], *, is_all: bool, lis
         The exit status: 0 = listed, or all are there; 1 = some could not be fetched; 130 = stopped.
     """
     _set_up_log(flags)
-    _set_up_libraries()
+    _set_up_libraries(flags)
     try:
         core = read_core(flags, environ)
     except (FooocusError, MirrorError) as error:
@@ -141,12 +145,30 @@ def download(flags: FlagValues, environ: Mapping[str, str], *, is_all: bool, lis
         return _INTERRUPTED
 
 
+def examine_host(flags: FlagValues, environ: Mapping[str, str]) -> int:
+    """Print whether this host can serve with these flags, and what it has.
+
+    Returns:
+        The exit status: 0 = it can, 1 = it cannot.
+    """
+    _set_up_libraries(flags)
+    try:
+        core = read_core(flags, environ)
+    except (FooocusError, MirrorError) as error:
+        _refuse(error)
+    options = device_options(flags)
+    trouble = _port_trouble(_host(flags), flags["port"])
+    sections = list(examine(core, lambda: _describe_device(options), trouble))
+    for warning in core.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    sys.stdout.writelines(f"{line}\n" for line in report_lines(sections))
+    return 0 if can_serve(sections) else 1
+
+
 def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker) -> None:
     """Serve with the given engine until a signal comes."""
     _set_up_log(flags)
-    _set_up_libraries()
-    if flags["gpu_device_id"] is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(flags["gpu_device_id"])
+    _set_up_libraries(flags)
     try:
         core = read_core(flags, environ)
         listener = _listen(_host(flags), flags["port"])
@@ -170,8 +192,10 @@ def _set_up_log(flags: FlagValues) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _set_up_libraries() -> None:
+def _set_up_libraries(flags: FlagValues) -> None:
     """Set variables that libraries read when they are loaded."""
+    if flags["gpu_device_id"] is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(flags["gpu_device_id"])
     # Threads that wait by spinning slow a busy machine down tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # The hub's library would ask the hub itself, whatever the mirror, how to report its user.
@@ -266,6 +290,21 @@ def _make_engine(core: CoreConfig, options: DeviceOptions) -> Engine:
     from fooocus_core.engine import create_engine
 
     return create_engine(core, options)
+
+
+def _describe_device(options: DeviceOptions) -> Sequence[str]:
+    # As above: this takes seconds to load.
+    from fooocus_core.engine import describe_device
+
+    return describe_device(options)
+
+
+def _port_trouble(host: str, port: int) -> str | None:
+    try:
+        _listen(host, port).close()
+    except StartError as error:
+        return str(error)
+    return None
 
 
 def _host(flags: FlagValues) -> str:

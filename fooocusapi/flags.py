@@ -369,12 +369,13 @@ def _dashed(argument: str) -> str:
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="main.py",
-        usage="main.py [config | download [--all] [--list]] [flags]",
+        usage="main.py [config | doctor | download [--all] [--list]] [flags]",
         description=(
             "Serve the Fooocus pipeline over HTTP. In front of the flags, the command 'config' "
-            "prints every value that would be in effect, and where it came from; 'download' "
-            "fetches the files of the preset that are missing, with --all every published one, "
-            "and with --list tells what is missing instead."
+            "prints every value that would be in effect, and where it came from; 'doctor' tells "
+            "whether this host can serve, and what is missing; 'download' fetches the files of the "
+            "preset that are missing, with --all every published one, and with --list tells what "
+            "is missing instead."
         ),
         epilog=(
             f"Every flag can be set as {ENVIRONMENT_PREFIX}<FLAG> in the environment, and written "

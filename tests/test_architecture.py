@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 # Top may import below, never the reverse; names of one row may import each other.
 SERVICE = (
     ("cli",),
-    ("app", "commands", "download_command", "cross_origin"),
+    ("app", "commands", "doctor_command", "cross_origin"),
+    ("download_command",),
     ("routers",),
     ("dependencies", "bodies"),
     ("errors",),
@@ -64,6 +65,7 @@ LIGHT = {
         "downloads",
         "feature_files",
         "fetching",
+        "files",
         "hashes",
         "performance",
         "prompt.styles",
