@@ -106,6 +106,7 @@ class FetchRules:
         mirror: An http(s) address without a trailing slash that stands in for the hub's; ``None`` =
             the hub itself.
         pauses_s: How long to wait before each further attempt that gets no further than the last.
+        silence_s: How long a server may say nothing before the connection counts as broken.
     """
 
     is_allowed: bool = False
@@ -113,6 +114,7 @@ class FetchRules:
     wants_default_model: bool = False
     mirror: str | None = None
     pauses_s: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)
+    silence_s: float = 20.0
 
 
 class Precision(StrEnum):

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from fooocus_core.remote_files import (
     reaching,
     shown_address,
 )
-from fooocus_core.transfer_progress import OnBytes
+from fooocus_core.transfer_progress import OnBytes, shown_size
 
 _BLOCK = 1024 * 1024
 _POLL_S = 0.05
@@ -141,7 +142,7 @@ def _fetch_missing(offer: Offer, config: CoreConfig, on_bytes: OnBytes, check: C
     source = offer.source.replace(HUB, config.fetching.mirror or HUB, 1)
     _log.info("fetching %s from %s; its licence: %s", offer.file.name, source, licence)
     offer.target.parent.mkdir(parents=True, exist_ok=True)
-    with make_client() as client:
+    with make_client(config.fetching.silence_s) as client:
         _Fetching(offer, config, client, on_bytes, check).run()
     _log.info("fetched %s", offer.target)
 
@@ -156,7 +157,8 @@ def check_room(offers: list[Offer]) -> None:
     for offer in offers:
         folder = nearest_folder(offer.target.parent)
         device = folder.stat().st_dev
-        needed[device] = needed.get(device, 0) + (offer.rough_size or 0)
+        present = max((part.stat().st_size for part in _parts_of(offer.target)), default=0)
+        needed[device] = needed.get(device, 0) + max((offer.rough_size or 0) - present, 0)
         _check_free(folder, needed[device])
 
 
@@ -335,10 +337,11 @@ def _part_of(target: Path, remote: RemoteFile) -> Path:
     return target.with_name(f"{target.name}.{key}.part")
 
 
-def _parts_of(target: Path) -> Iterator[Path]:
-    for path in target.parent.iterdir():
-        if path.name.startswith(f"{target.name}.") and path.suffix == ".part":
-            yield path
+def _parts_of(target: Path) -> list[Path]:
+    name = re.compile(re.escape(target.name) + r"\.[0-9a-f]{12}\.part")
+    if not target.parent.is_dir():
+        return []
+    return [path for path in target.parent.iterdir() if name.fullmatch(path.name)]
 
 
 def _stays_inside(name: str) -> bool:
@@ -352,7 +355,7 @@ def _stays_inside(name: str) -> bool:
 def _check_free(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        text = f"{needed} bytes are needed in {folder}, and {free} are free"
+        text = f"{shown_size(needed)} are needed in {folder}, and {shown_size(free)} are free"
         raise DownloadError(f"{os.strerror(errno.ENOSPC)}: {text}")
 
 

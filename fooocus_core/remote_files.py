@@ -23,7 +23,7 @@ HUB = "https://huggingface.co"
 _HUB_FILE = re.compile(r"/((?:[^/]+/)?[^/]+)/resolve/([^/]+)/(.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-_CONNECT_S, _SILENCE_S = 10.0, 20.0
+_CONNECT_S = 10.0
 _UNENCODED = MappingProxyType({"Accept-Encoding": "identity"})
 
 
@@ -50,9 +50,9 @@ class RemoteFile:
     version: str
 
 
-def make_client() -> httpx.Client:
-    """A client that waits for a silent server at most 20 seconds."""
-    timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
+def make_client(silence_s: float) -> httpx.Client:
+    """A client that waits for a silent server at most so many seconds."""
+    timeout = httpx.Timeout(silence_s, connect=_CONNECT_S)
     return httpx.Client(follow_redirects=True, timeout=timeout, headers=_UNENCODED)
 
 

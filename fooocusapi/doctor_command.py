@@ -16,12 +16,12 @@ from pathlib import Path
 from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.config import CoreConfig
 from fooocus_core.downloads import ModelFile
+from fooocus_core.errors import DownloadError, FooocusError
 from fooocus_core.feature_files import default_files, feature_files, preset_files
-from fooocus_core.fetching import find_offer, usable_offer
+from fooocus_core.fetching import check_room, find_offer, usable_offer
 from fooocus_core.files import nearest_folder
 from fooocus_core.transfer_progress import shown_size
 from fooocusapi import __version__
-from fooocusapi.download_command import look_for
 
 _LIBRARIES = (
     "torch",
@@ -95,8 +95,7 @@ def can_serve(sections: Sequence[Section]) -> bool:
 def _device(describe_device: Callable[[], Sequence[str]]) -> Iterator[Finding]:
     try:
         lines = describe_device()
-    # A driver or a library that does not fit raises whatever it likes.
-    except Exception as error:  # noqa: BLE001
+    except (ImportError, OSError, RuntimeError, FooocusError) as error:
         yield Finding(text=f"the pipeline does not start: {error}", prevents=True)
         return
     for line in lines:
@@ -183,15 +182,20 @@ def _shown(file: ModelFile, core: CoreConfig) -> str:
 
 
 def _space(core: CoreConfig, catalog: Catalog) -> Iterator[Finding]:
-    wanted = look_for(preset_files(core, catalog), core, catalog)
-    missing = sum(entry.size or 0 for entry in wanted if not entry.is_there)
-    needed = missing if core.fetching.is_allowed else 0
-    folder = catalog.folders(ModelKind.CHECKPOINT)[0]
-    free = shutil.disk_usage(nearest_folder(folder)).free
-    yield Finding(
-        text=f"models: {shown_size(free)} free, {shown_size(needed)} still to be fetched",
-        prevents=free < needed,
-    )
+    offers = [
+        offer
+        for file in preset_files(core, catalog)
+        if catalog.match(file.kind, file.name) is None
+        and (offer := usable_offer(file, core)) is not None
+    ]
+    size = shown_size(sum(offer.rough_size or 0 for offer in offers))
+    folder = nearest_folder(catalog.folders(ModelKind.CHECKPOINT)[0])
+    free = shutil.disk_usage(folder).free
+    yield Finding(text=f"models: {shown_size(free)} free, files of {size} are fetched at the start")
+    try:
+        check_room(offers)
+    except DownloadError as error:
+        yield Finding(text=str(error), prevents=True)
     free = shutil.disk_usage(nearest_folder(core.folders.outputs)).free
     few = ", which is little" if free < _SMALL_OUTPUT_BYTES else ""
     yield Finding(text=f"outputs: {shown_size(free)} free{few}")

@@ -24,10 +24,12 @@ class Fault:
     Attributes:
         status: Answered instead.
         ends_after: The connection is closed after so many bytes of the answer.
+        falls_silent: It stays open instead, until the hub is closed.
     """
 
     status: int | None = None
     ends_after: int | None = None
+    falls_silent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ class FakeHub:
         self.tokens: list[tuple[str, str | None]] = []
         self.refusals: deque[int] = deque()
         self.faults: deque[Fault] = deque()
+        self.is_closed = threading.Event()
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
@@ -106,6 +109,7 @@ class FakeHub:
 
     def close(self) -> None:
         """End the server; a second time is the same."""
+        self.is_closed.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -178,6 +182,9 @@ class _Handler(BaseHTTPRequestHandler):
             headers["ETag"] = f'"{hashlib.md5(file.told).hexdigest()}"'
         self._head(206 if is_part else 200, headers)
         self.wfile.write(body[: fault.ends_after])
+        if fault.falls_silent:
+            self.wfile.flush()
+            self.server.hub.is_closed.wait()
 
     def _end(self, status: int, headers: dict[str, str] | None = None) -> None:
         self._head(status, {"Content-Length": "0", **(headers or {})})

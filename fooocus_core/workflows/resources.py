@@ -9,6 +9,7 @@ from pathlib import Path
 from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.config import CoreConfig
 from fooocus_core.downloads import ModelFile
+from fooocus_core.errors import ModelNotFoundError
 from fooocus_core.fetching import fetch, usable_offer
 from fooocus_core.hashes import HashCache
 from fooocus_core.loading.merged_loras import LoraFile
@@ -79,9 +80,12 @@ class Resources:
 
     def _find(self, file: ModelFile, reporter: Reporter) -> Path:
         """The path of a file, which is fetched first if it is missing and may be."""
-        offer = usable_offer(file, self.config)
-        if offer is None or self.catalog.match(file.kind, file.name) is not None:
+        try:
             return self.catalog.find(file.kind, file.name)
+        except ModelNotFoundError:
+            offer = usable_offer(file, self.config)
+            if offer is None:
+                raise
 
         def tell(done: int, total: int | None) -> None:
             reporter.say(f"Downloading {file.name}, {shown_transfer(done, total)} ...")

@@ -118,10 +118,12 @@ def test_a_folder_of_results_that_cannot_be_made_is_a_problem(
     )
 
 
-def test_what_is_still_to_be_fetched_is_held_against_the_free_space(core: CoreConfig) -> None:
+def test_what_is_still_to_be_fetched_is_told_beside_the_free_space(core: CoreConfig) -> None:
     (core.folders.checkpoints[0] / BASE).unlink()
-    sections = look(core, is_allowed=True)
-    assert any("7.1 GB still to be fetched" in line for line in lines_of(sections, "free space"))
+    space = lines_of(look(core, is_allowed=True), "free space")
+    assert any(line.endswith("files of 7.1 GB are fetched at the start") for line in space)
+    space = lines_of(look(core), "free space")
+    assert any(line.endswith("files of 0 B are fetched at the start") for line in space)
 
 
 def test_the_command_prints_the_report_and_its_status(
