@@ -101,7 +101,7 @@ class FetchRules:
 
     Attributes:
         is_allowed: ``False`` = nothing is ever fetched.
-        skips_listed: Leave out what configuration and presets list.
+        skips_presets: Leave out models of the kinds that configuration and presets choose.
         wants_default_model: Fetch the default model even where a previous one can take its place.
         mirror: An http(s) address without a trailing slash that stands in for the hub's; ``None`` =
             the hub itself.
@@ -110,7 +110,7 @@ class FetchRules:
     """
 
     is_allowed: bool = False
-    skips_listed: bool = False
+    skips_presets: bool = False
     wants_default_model: bool = False
     mirror: str | None = None
     pauses_s: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)

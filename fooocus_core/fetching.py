@@ -21,10 +21,12 @@ from typing import BinaryIO, Protocol
 import httpx
 from filelock import FileLock, Timeout
 
+from fooocus_core.catalog import ModelKind
 from fooocus_core.config import CoreConfig
-from fooocus_core.downloads import ModelFile, find_address, listed_files, published_files
+from fooocus_core.downloads import ModelFile, find_address, published_files
 from fooocus_core.errors import DownloadError
 from fooocus_core.files import nearest_folder
+from fooocus_core.performance import MODES
 from fooocus_core.remote_files import (
     HUB,
     RemoteFile,
@@ -37,6 +39,11 @@ from fooocus_core.remote_files import (
 )
 from fooocus_core.transfer_progress import OnBytes, shown_size
 
+# What presets and configuration choose, and what is of that kind but belongs to a performance mode.
+_OF_PRESETS = frozenset({ModelKind.CHECKPOINT, ModelKind.LORA, ModelKind.EMBEDDING, ModelKind.VAE})
+_OF_MODES = frozenset(
+    ModelFile(kind=ModelKind.LORA, name=mode.lora.name) for mode in MODES.values() if mode.lora
+)
 _BLOCK = 1024 * 1024
 _POLL_S = 0.05
 
@@ -98,9 +105,9 @@ def find_offer(file: ModelFile, config: CoreConfig) -> Offer | None:
 
 
 def usable_offer(file: ModelFile, config: CoreConfig) -> Offer | None:
-    """Where a missing file may be fetched from without being asked for it; asks nobody."""
+    """Where a missing file may be fetched from when it is needed; asks nobody."""
     rules = config.fetching
-    is_skipped = rules.skips_listed and file in listed_files(config.downloads)
+    is_skipped = rules.skips_presets and file.kind in _OF_PRESETS and file not in _OF_MODES
     return None if is_skipped or not rules.is_allowed else find_offer(file, config)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx
 
@@ -68,8 +68,8 @@ def look_up(client: httpx.Client, address: str, mirror: str | None) -> RemoteFil
         TransientError: Trying again may help.
         DownloadError: It will not.
     """
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = _split(address)
+    if parts is None:
         raise DownloadError(f"{shown_address(address)} is no http(s) address")
     if f"{parts.scheme}://{parts.netloc}" != HUB:
         return _look_up_anywhere(client, address)
@@ -83,8 +83,19 @@ def look_up(client: httpx.Client, address: str, mirror: str | None) -> RemoteFil
 
 def shown_address(address: str) -> str:
     """An address fit for logs and answers: without password and query, which may hold secrets."""
-    parts = urlsplit(address)
+    parts = _split(address)
+    if parts is None:
+        return "what is given"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _split(address: str) -> SplitResult | None:
+    """The parts of an http(s) address; ``None`` = it is none."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") and parts.hostname else None
 
 
 @contextmanager
@@ -125,7 +136,7 @@ def _look_up_at_hub(endpoint: str, repository: str, revision: str, path: str) ->
     # Takes half a second to load, and most runs fetch nothing.
     import httpx2
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented
 
     address = f"{endpoint}/{repository}/resolve/{revision}/{path}"
@@ -139,8 +150,6 @@ def _look_up_at_hub(endpoint: str, repository: str, revision: str, path: str) ->
         raise DownloadError(f"{address}: {error}") from error
     except httpx2.TransportError as error:
         raise TransientError(f"{address} cannot be reached: {_reason(error)}") from error
-    except OfflineModeIsEnabled as error:
-        raise DownloadError(f"{address}: the hub's library is set to offline") from error
     except HFValidationError as error:
         raise DownloadError(f"{address} is no file of the hub: {error}") from error
     version = found.etag or ""

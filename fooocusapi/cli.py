@@ -109,15 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def show_config(flags: FlagValues, environ: Mapping[str, str]) -> None:
     """Print every value in effect with its source; what could not be used goes to stderr."""
-    try:
-        core = read_core(flags, environ)
-    except (FooocusError, MirrorError) as error:
-        _refuse(error)
+    core = _read_core_or_end(flags, environ)
     settings = make_settings(flags, core, port=flags["port"])
     for line in config_lines(flags, core, settings):
         sys.stdout.write(f"{line}\n")
-    for warning in core.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
 
 
 def download(flags: FlagValues, environ: Mapping[str, str], *, is_all: bool, lists: bool) -> int:
@@ -128,10 +123,7 @@ def download(flags: FlagValues, environ: Mapping[str, str], *, is_all: bool, lis
     """
     _set_up_log(flags)
     _set_up_libraries(flags)
-    try:
-        core = read_core(flags, environ)
-    except (FooocusError, MirrorError) as error:
-        _refuse(error)
+    core = _read_core_or_end(flags, environ)
     catalog = Catalog(core.folders)
     files = all_files(core, catalog) if is_all else preset_files(core, catalog)
     wanted = look_for(files, core, catalog)
@@ -152,15 +144,10 @@ def examine_host(flags: FlagValues, environ: Mapping[str, str]) -> int:
         The exit status: 0 = it can, 1 = it cannot.
     """
     _set_up_libraries(flags)
-    try:
-        core = read_core(flags, environ)
-    except (FooocusError, MirrorError) as error:
-        _refuse(error)
+    core = _read_core_or_end(flags, environ)
     options = device_options(flags)
     trouble = _port_trouble(_host(flags), flags["port"])
     sections = list(examine(core, lambda: _describe_device(options), trouble))
-    for warning in core.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
     sys.stdout.writelines(f"{line}\n" for line in report_lines(sections))
     return 0 if can_serve(sections) else 1
 
@@ -200,6 +187,17 @@ def _set_up_libraries(flags: FlagValues) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # The hub's library would ask the hub itself, whatever the mirror, how to report its user.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def _read_core_or_end(flags: FlagValues, environ: Mapping[str, str]) -> CoreConfig:
+    """The configuration of a command; what of it could not be used goes to stderr."""
+    try:
+        core = read_core(flags, environ)
+    except (FooocusError, MirrorError) as error:
+        _refuse(error)
+    for warning in core.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    return core
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -28,7 +28,7 @@ def read_fetch_rules(flags: FlagValues, environ: Mapping[str, str], preset: str)
     return FetchRules(
         # The embedded model has all it needs, and real files do not fit it.
         is_allowed=not is_offline and preset != TINY_PRESET,
-        skips_listed=flags["disable_preset_download"],
+        skips_presets=flags["disable_preset_download"],
         wants_default_model=flags["always_download_new_model"],
         mirror=flags["hf_mirror"] or _mirror_of(environ),
     )

@@ -59,7 +59,7 @@ def test_without_the_base_model_it_cannot_unless_that_can_be_fetched(core: CoreC
     assert f"checkpoints/{BASE} (7.1 GB) will be fetched at the start" in lines_of(
         fetched, "models"
     )
-    assert not can_serve(look(core, is_allowed=True, skips_listed=True))
+    assert not can_serve(look(core, is_allowed=True, skips_presets=True))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_offline_and_with_the_embedded_model_nothing_is_fetched(
 
 def test_flags_say_what_of_the_presets_is_fetched() -> None:
     usual = read_fetch_rules(read_flags([], {}), {}, "default")
-    assert (usual.skips_listed, usual.wants_default_model) == (False, False)
+    assert (usual.skips_presets, usual.wants_default_model) == (False, False)
     flags = read_flags(["--disable-preset-download", "--always-download-new-model"], {})
     changed = read_fetch_rules(flags, {}, "default")
-    assert (changed.skips_listed, changed.wants_default_model) == (True, True)
+    assert (changed.skips_presets, changed.wants_default_model) == (True, True)

@@ -76,7 +76,7 @@ def test_a_file_that_only_the_request_names_is_never_fetched(
 
 
 @pytest.mark.parametrize(
-    "rules", [{}, {"is_allowed": True, "skips_listed": True}], ids=["off", "no preset"]
+    "rules", [{}, {"is_allowed": True, "skips_presets": True}], ids=["off", "no preset"]
 )
 def test_where_they_may_not_be_fetched_no_job_is_made(make: Make, rules: dict[str, bool]) -> None:
     client = make(**rules)

@@ -272,10 +272,23 @@ def test_without_a_network_the_cause_is_told(
         get(file, config)
 
 
-@pytest.mark.parametrize("address", ["ftp://a.example/x", "nowhere", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "address", ["ftp://a.example/x", "nowhere", "file:///etc/passwd", "http://["]
+)
 def test_other_addresses_are_refused(config: CoreConfig, address: str) -> None:
     with pytest.raises(DownloadError, match=r"no http\(s\) address"):
         get(PLAIN, config, address=address)
+
+
+def test_an_address_with_control_characters_is_refused(config: CoreConfig) -> None:
+    with pytest.raises(DownloadError, match="non-printable"):
+        get(PLAIN, config, address="http://a.example/\x07")
+
+
+def test_a_name_that_is_none_of_the_hub_is_refused(config: CoreConfig, hub: FakeHub) -> None:
+    with pytest.raises(DownloadError, match="no file of the hub"):
+        get(PLAIN, config, address=f"{HUB}/owner/--name--/resolve/main/a")
+    assert hub.asked == []
 
 
 def test_a_file_that_finds_no_room_is_not_begun(config: CoreConfig, hub: FakeHub) -> None:
@@ -402,11 +415,22 @@ def test_nothing_is_fetched_unless_allowed(config: CoreConfig, hub: FakeHub) -> 
     assert hub.asked == []
 
 
-def test_listed_files_can_be_left_out(config: CoreConfig) -> None:
-    rules = replace(config.fetching, skips_listed=True)
-    assert usable_offer(LARGE, config) is not None
-    assert usable_offer(LARGE, replace(config, fetching=rules)) is None
-    assert usable_offer(UPSCALER, replace(config, fetching=rules)) is not None
+@pytest.mark.parametrize(
+    ("file", "is_skipped"),
+    [
+        (LARGE, True),
+        (ModelFile(kind=ModelKind.CHECKPOINT, name="sd_xl_base_1.0_0.9vae.safetensors"), True),
+        (ModelFile(kind=ModelKind.LORA, name="sdxl_lcm_lora.safetensors"), False),
+        (UPSCALER, False),
+    ],
+    ids=["listed", "published", "of a mode", "of a feature"],
+)
+def test_models_that_presets_choose_can_be_left_out(
+    file: ModelFile, is_skipped: bool, config: CoreConfig
+) -> None:
+    assert usable_offer(file, config) is not None
+    rules = replace(config.fetching, skips_presets=True)
+    assert (usable_offer(file, replace(config, fetching=rules)) is None) is is_skipped
 
 
 def test_a_file_without_an_address_cannot_be_fetched(config: CoreConfig) -> None:
