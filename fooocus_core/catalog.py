@@ -75,12 +75,12 @@ class Catalog:
         Names are sorted case-insensitively inside each folder. Of two files with one name, the
         one in the earlier folder counts.
         """
-        return list(self._paths(kind))
+        return list(self._places(kind))
 
     def match(self, kind: ModelKind, name: str) -> str | None:
         r"""The name on disk that is meant by ``name``, which may have ``\`` between its parts."""
         spelt = name.replace("\\", "/")
-        return spelt if spelt in self._paths(kind) else None
+        return spelt if spelt in self._places(kind) else None
 
     def find(self, kind: ModelKind, name: str) -> Path:
         """The file of exactly that name.
@@ -88,11 +88,11 @@ class Catalog:
         Raises:
             ModelNotFoundError: No folder of the kind has it; names the folders.
         """
-        path = self._paths(kind).get(name)
-        if path is None:
+        folder = self._places(kind).get(name)
+        if folder is None:
             searched = ", ".join(map(str, self.folders(kind)))
             raise ModelNotFoundError(f"There is no file {name!r} in {searched}.")
-        return path
+        return folder / name
 
     def missing_expansion_files(self) -> list[str]:
         """What keeps the prompt expansion from running; nothing if one folder holds all of it."""
@@ -102,13 +102,14 @@ class Catalog:
         ]
         return min(missing, key=len)
 
-    def _paths(self, kind: ModelKind) -> dict[str, Path]:
+    def _places(self, kind: ModelKind) -> dict[str, Path]:
+        """The folder of each name. Making the path of every file would double the time."""
         suffixes = MODEL_SUFFIXES if kind in _CHOSEN_FROM else ("",)
-        paths: dict[str, Path] = {}
+        places: dict[str, Path] = {}
         for folder in self.folders(kind):
             for name in list_files(folder, suffixes, on_unusable=self._report_once):
-                paths.setdefault(name, folder / name)
-        return paths
+                places.setdefault(name, folder)
+        return places
 
     def _report_once(self, path: str) -> None:
         if path not in self._reported:

@@ -95,6 +95,28 @@ class DownloadLists:
     vae: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchRules:
+    """Whether missing files are fetched, and from where.
+
+    Attributes:
+        is_allowed: ``False`` = nothing is ever fetched.
+        skips_presets: Leave out models of the kinds that configuration and presets choose.
+        wants_default_model: Fetch the default model even where a previous one can take its place.
+        mirror: An http(s) address without a trailing slash that stands in for the hub's; ``None`` =
+            the hub itself.
+        pauses_s: How long to wait before each further attempt that gets no further than the last.
+        silence_s: How long a server may say nothing before the connection counts as broken.
+    """
+
+    is_allowed: bool = False
+    skips_presets: bool = False
+    wants_default_model: bool = False
+    mirror: str | None = None
+    pauses_s: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)
+    silence_s: float = 20.0
+
+
 class Precision(StrEnum):
     """Number formats a network's weights can be asked to have; the last two only a UNet or CLIP."""
 
@@ -164,6 +186,7 @@ class CoreConfig:
 
     Attributes:
         preset: Name of the chosen preset.
+        fetching: Set by whoever may use the network; nothing is fetched otherwise.
         values: Configuration key -> the value in effect, as the other attributes have it.
         sources: Configuration key -> name of the source its value came from.
         warnings: Values that were not usable, one sentence each.
@@ -176,6 +199,7 @@ class CoreConfig:
     values: Mapping[str, Any]
     sources: Mapping[str, str]
     warnings: tuple[str, ...]
+    fetching: FetchRules = FetchRules()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -148,17 +148,26 @@ def find_address(file: ModelFile, lists: DownloadLists) -> str | None:
     Args:
         lists: What configuration and presets name; they win over the published files.
     """
-    configured: Mapping[ModelKind, Mapping[str, str]] = {
+    address = listed_files(lists).get(file)
+    if address is not None:
+        return address
+    published = published_files().get(file)
+    return published.address if published else None
+
+
+def listed_files(lists: DownloadLists) -> dict[ModelFile, str]:
+    """What configuration and presets name, with the addresses."""
+    by_kind = {
         ModelKind.CHECKPOINT: lists.checkpoints,
         ModelKind.LORA: lists.loras,
         ModelKind.EMBEDDING: lists.embeddings,
         ModelKind.VAE: lists.vae,
     }
-    address = configured.get(file.kind, {}).get(file.name)
-    if address is not None:
-        return address
-    published = published_files().get(file)
-    return published.address if published else None
+    return {
+        ModelFile(kind=kind, name=name): address
+        for kind, addresses in by_kind.items()
+        for name, address in addresses.items()
+    }
 
 
 def _published(row: Mapping[str, object]) -> PublishedFile:

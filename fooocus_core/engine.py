@@ -11,17 +11,21 @@ from fooocus_core.catalog import Catalog, ModelKind, choose_base
 from fooocus_core.choices import DescribeKind, MaskModel
 from fooocus_core.config import CoreConfig, DeviceOptions
 from fooocus_core.events import CancelToken, EventSink, GeneratedImage
+from fooocus_core.feature_files import preset_files
+from fooocus_core.fetching import Check
 from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
 from fooocus_core.images.arrays import Mask, to_rgb
-from fooocus_core.loading.memory import pick_device, set_up_torch
+from fooocus_core.loading.memory import find_gpu, free_bytes, pick_device, set_up_torch
 from fooocus_core.loading.store import ModelFiles, ModelStore
 from fooocus_core.params import GenerationParams, Image, MaskParams
 from fooocus_core.plan import Library, make_plan
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
 from fooocus_core.prompt.wildcards import Wildcards
 from fooocus_core.text.tokens import Tokenizer
+from fooocus_core.transfer_progress import shown_size
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.describe import describe
+from fooocus_core.workflows.first_fetch import fetch_missing
 from fooocus_core.workflows.generate import generate
 from fooocus_core.workflows.generate_mask import generate_mask
 from fooocus_core.workflows.progress import Reporter
@@ -47,6 +51,23 @@ def create_engine(config: CoreConfig, options: DeviceOptions) -> Engine:
     return Engine(resources, load_styles(config.folders.user_styles))
 
 
+def describe_device(options: DeviceOptions) -> list[str]:
+    """What an engine with these options would compute on, one sentence each, for people to read."""
+    plan, gpu = pick_device(options), find_gpu()
+    name = gpu.name if gpu is not None and plan.device.type == "cuda" else "no GPU is used"
+    free = shown_size(free_bytes(plan.device)) if plan.device.type == "cuda" else None
+    memory = f", {free} of its memory are free" if free else ""
+    dtypes = {
+        "weights of the UNet": plan.unet,
+        "of the VAE": plan.vae,
+        "of the text encoders": plan.text,
+        "the UNet computes in": plan.unet_compute,
+        "the VAE in": plan.vae_compute,
+    }
+    formats = (f"{what} {str(dtype).removeprefix('torch.')}" for what, dtype in dtypes.items())
+    return [f"{plan.device} ({name}{memory})", ", ".join(formats)]
+
+
 class Engine:
     """Makes pictures out of parameters."""
 
@@ -54,16 +75,20 @@ class Engine:
         self._resources = resources
         self._styles = styles
 
-    def load(self) -> None:
-        """Bring in the base model of requests that name none.
+    def load(self, check: Check = lambda: None) -> None:
+        """Fetch what the preset needs, and bring in the base model of requests that name none.
+
+        Args:
+            check: Called while files are fetched; what it raises ends the loading.
 
         Raises:
-            ModelNotFoundError: The file is not in its folders.
+            ModelNotFoundError: The file is not in its folders, and could not be fetched.
             ModelFileError: The file cannot be used.
             DeviceMemoryError: The device has not enough memory.
         """
-        defaults = self._resources.config.defaults
-        catalog = self._resources.catalog
+        config, catalog = self._resources.config, self._resources.catalog
+        defaults = config.defaults
+        fetch_missing(preset_files(config, catalog), config, catalog, check=check)
         files = ModelFiles(
             base=catalog.find(
                 ModelKind.CHECKPOINT, choose_base(catalog, defaults) or defaults.model

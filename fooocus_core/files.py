@@ -37,21 +37,27 @@ def list_files(
         Paths relative to ``folder`` with ``/`` between the parts; names sorted
         case-insensitively inside each folder.
     """
-    groups = []
+    groups, ends = [], tuple(suffixes)
     for parent, subfolders, files in os.walk(folder):
         # Parents first with sub-folders in descending order, read backwards, is children first
         # with sub-folders in ascending order.
         subfolders.sort(key=str.casefold, reverse=True)
         relative = Path(parent).relative_to(folder).as_posix()
         prefix = "" if relative == "." else f"{relative}/"
-        chosen = [name for name in files if name.lower().endswith(tuple(suffixes))]
+        chosen = [name for name in files if name.lower().endswith(ends)]
         groups.append([prefix + name for name in sorted(chosen, key=str.casefold)])
     names = [name for group in reversed(groups) for name in group]
+    # All at once, as that is many times faster, and usually all that is needed.
+    if _is_utf8("".join(names)):
+        return names
     # No answer and no log could hold them: what is not UTF-8 becomes halves of surrogate pairs.
-    unusable = [name for name in names if not _is_utf8(name)]
-    for name in unusable:
-        on_unusable(repr(os.fsencode(folder / name))[2:-1])
-    return [name for name in names if name not in unusable]
+    usable = []
+    for name in names:
+        if _is_utf8(name):
+            usable.append(name)
+        else:
+            on_unusable(repr(os.fsencode(folder / name))[2:-1])
+    return usable
 
 
 def _is_utf8(name: str) -> bool:
@@ -60,6 +66,11 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder itself, or what it would be made in: the nearest one above that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -17,6 +18,7 @@ from typing import NoReturn, TypeVar
 import uvicorn
 from fastapi import FastAPI
 
+from fooocus_core.catalog import Catalog
 from fooocus_core.config import (
     AttentionKind,
     CoreConfig,
@@ -26,9 +28,13 @@ from fooocus_core.config import (
     load_config,
 )
 from fooocus_core.errors import FooocusError
+from fooocus_core.feature_files import all_files, preset_files
 from fooocusapi.app import create_app
 from fooocusapi.commands import config_lines
 from fooocusapi.dependencies import Services
+from fooocusapi.doctor_command import can_serve, examine, report_lines
+from fooocusapi.download_command import fetch_missing, list_lines, look_for
+from fooocusapi.fetch_rules import MirrorError, read_fetch_rules
 from fooocusapi.flags import Effect, FlagValues, read_flags
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.log_format import LineFormatter
@@ -37,7 +43,8 @@ from fooocusapi.settings import Settings
 _log = logging.getLogger(__name__)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
-_USAGE_ERROR = 2
+_COMMANDS = ("config", "download", "doctor")
+_USAGE_ERROR, _INTERRUPTED = 2, 130
 _SHORT_KEY = 16
 Choice = TypeVar("Choice", bound=StrEnum)
 EngineMaker = Callable[[CoreConfig, DeviceOptions], Engine]
@@ -85,40 +92,76 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Ends the process with status 2 if that is refused.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    is_config = given[:1] == ["config"]
-    flags = read_flags(given[1:] if is_config else given, os.environ)
-    if is_config:
+    command = given.pop(0) if given and given[0] in _COMMANDS else None
+    switches = {text for text in given if command == "download" and text in ("--all", "--list")}
+    flags = read_flags([text for text in given if text not in switches], os.environ)
+    if command == "config":
         show_config(flags, os.environ)
+    elif command == "download":
+        sys.exit(
+            download(flags, os.environ, is_all="--all" in switches, lists="--list" in switches)
+        )
+    elif command == "doctor":
+        sys.exit(examine_host(flags, os.environ))
     else:
         run(flags, os.environ, _make_engine)
 
 
 def show_config(flags: FlagValues, environ: Mapping[str, str]) -> None:
     """Print every value in effect with its source; what could not be used goes to stderr."""
-    try:
-        core = read_core(flags, environ)
-    except FooocusError as error:
-        _refuse(error)
+    core = _read_core_or_end(flags, environ)
     settings = make_settings(flags, core, port=flags["port"])
     for line in config_lines(flags, core, settings):
         sys.stdout.write(f"{line}\n")
-    for warning in core.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+
+
+def download(flags: FlagValues, environ: Mapping[str, str], *, is_all: bool, lists: bool) -> int:
+    """Fetch what is missing of the preset's files or of all, or list them.
+
+    Returns:
+        The exit status: 0 = listed, or all are there; 1 = some could not be fetched; 130 = stopped.
+    """
+    _set_up_log(flags)
+    _set_up_libraries(flags)
+    core = _read_core_or_end(flags, environ)
+    catalog = Catalog(core.folders)
+    files = all_files(core, catalog) if is_all else preset_files(core, catalog)
+    wanted = look_for(files, core, catalog)
+    if lists:
+        sys.stdout.writelines(f"{line}\n" for line in list_lines(wanted))
+        return 0
+    try:
+        return 0 if fetch_missing(wanted, core) else 1
+    except KeyboardInterrupt:
+        _log.info("stopped; the next download goes on from here")
+        return _INTERRUPTED
+
+
+def examine_host(flags: FlagValues, environ: Mapping[str, str]) -> int:
+    """Print whether this host can serve with these flags, and what it has.
+
+    Returns:
+        The exit status: 0 = it can, 1 = it cannot.
+    """
+    _set_up_libraries(flags)
+    core = _read_core_or_end(flags, environ)
+    options = device_options(flags)
+    trouble = _port_trouble(_host(flags), flags["port"])
+    sections = list(examine(core, lambda: _describe_device(options), trouble))
+    sys.stdout.writelines(f"{line}\n" for line in report_lines(sections))
+    return 0 if can_serve(sections) else 1
 
 
 def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker) -> None:
     """Serve with the given engine until a signal comes."""
-    _set_up_log(flags["log_level"].upper().replace("TRACE", "DEBUG"))
-    # Threads that wait by spinning slow a busy machine down tenfold. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if flags["gpu_device_id"] is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(flags["gpu_device_id"])
+    _set_up_log(flags)
+    _set_up_libraries(flags)
     try:
         core = read_core(flags, environ)
         listener = _listen(_host(flags), flags["port"])
         settings = make_settings(flags, core, port=listener.getsockname()[1])
         _prepare_outputs(settings.outputs)
-    except (StartError, FooocusError) as error:
+    except (StartError, FooocusError, MirrorError) as error:
         _refuse(error)
     _log_warnings(flags, core, settings)
     options = device_options(flags)
@@ -126,13 +169,35 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
     _serve(app, settings, listener)
 
 
-def _set_up_log(level: str) -> None:
+def _set_up_log(flags: FlagValues) -> None:
+    level = flags["log_level"].upper().replace("TRACE", "DEBUG")
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
     # Below that level they log the addresses of webhooks and pictures, which may hold secrets.
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpx2", "httpcore", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _set_up_libraries(flags: FlagValues) -> None:
+    """Set variables that libraries read when they are loaded."""
+    if flags["gpu_device_id"] is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(flags["gpu_device_id"])
+    # Threads that wait by spinning slow a busy machine down tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # The hub's library would ask the hub itself, whatever the mirror, how to report its user.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def _read_core_or_end(flags: FlagValues, environ: Mapping[str, str]) -> CoreConfig:
+    """The configuration of a command; what of it could not be used goes to stderr."""
+    try:
+        core = read_core(flags, environ)
+    except (FooocusError, MirrorError) as error:
+        _refuse(error)
+    for warning in core.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    return core
 
 
 def _refuse(error: Exception) -> NoReturn:
@@ -147,8 +212,9 @@ def read_core(
 
     Raises:
         FooocusError: There is no preset of the name given.
+        MirrorError: A variable names no address.
     """
-    return load_config(
+    core = load_config(
         root=root,
         preset=flags["preset"],
         models_path=flags["models_path"],
@@ -157,6 +223,7 @@ def read_core(
         temp_path=flags["temp_path"],
         environ=environ,
     )
+    return replace(core, fetching=read_fetch_rules(flags, environ, core.preset))
 
 
 def make_settings(flags: FlagValues, core: CoreConfig, *, port: int) -> Settings:
@@ -221,6 +288,21 @@ def _make_engine(core: CoreConfig, options: DeviceOptions) -> Engine:
     from fooocus_core.engine import create_engine
 
     return create_engine(core, options)
+
+
+def _describe_device(options: DeviceOptions) -> Sequence[str]:
+    # As above: this takes seconds to load.
+    from fooocus_core.engine import describe_device
+
+    return describe_device(options)
+
+
+def _port_trouble(host: str, port: int) -> str | None:
+    try:
+        _listen(host, port).close()
+    except StartError as error:
+        return str(error)
+    return None
 
 
 def _host(flags: FlagValues) -> str:

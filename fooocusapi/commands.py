@@ -26,20 +26,23 @@ def config_lines(flags: FlagValues, core: CoreConfig, settings: Settings) -> Ite
         shown = [flag for flag in section if flag.effect is Effect.EFFECTIVE]
         if shown:
             yield f"[{title}]"
-            yield from (_flag_line(flag, flags, settings) for flag in shown)
+            yield from (_flag_line(flag, flags, core, settings) for flag in shown)
             yield ""
     yield f"[configuration, preset {core.preset}]"
     for key, value in core.values.items():
         yield f"{key} = {_show(value)}  ({core.sources[key]})"
 
 
-def _flag_line(flag: Flag, flags: FlagValues, settings: Settings) -> str:
+def _flag_line(flag: Flag, flags: FlagValues, core: CoreConfig, settings: Settings) -> str:
     value, source = flags[flag.key], flags.sources[flag.key]
     if flag.key == "host":
         value = settings.host
         source = source if source is not Source.DEFAULT else flags.sources["listen"]
     elif flag.key == "base_url":
         value = settings.base_url
+    elif flag.key == "hf_mirror" and value is None and core.fetching.mirror is not None:
+        # Of the variables that the hub's own programs read.
+        value, source = core.fetching.mirror, Source.ENVIRONMENT
     shown = _mask(value) if flag.is_secret and value else _show(value)
     return f"--{flag.name} = {shown}  ({source})"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fooocusapi.schemas.parameters import webhook_target
 
@@ -88,6 +89,19 @@ def _webhook(text: str) -> str:
     if webhook_target(text, may_hold_password=True) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no http(s) address")
     return text
+
+
+def read_mirror(text: str) -> str:
+    """The address that stands in for the hub's, without a trailing slash.
+
+    Raises:
+        argparse.ArgumentTypeError: It is no http(s) address.
+    """
+    address = text.strip()
+    parts = urlsplit(address if "://" in address else f"https://{address}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise argparse.ArgumentTypeError(f"{text!r} is no http(s) address")
+    return parts.geturl().rstrip("/")
 
 
 def _key(text: str) -> str:
@@ -212,8 +226,17 @@ _FILES = (
     Flag(name="temp-path", help="Folder of temporary files.", read=Path),
     Flag(name="cache-path", help="Folder of caches.", read=Path, effect=_LATER),
     Flag(name="external-working-path", help="Further root.", read=Path, effect=_LATER),
-    Flag(name="hf-mirror", help="Where files are fetched from.", read=str, effect=_LATER),
-    Flag(name="always-download-new-model", help="Prefer the new model.", effect=_LATER),
+    Flag(name="hf-mirror", help="Address in place of huggingface.co's.", read=read_mirror),
+    Flag(
+        name="disable-preset-download",
+        help="Fetch no model that the preset or config.txt names.",
+        default=False,
+    ),
+    Flag(
+        name="always-download-new-model",
+        help="Fetch the default model although a previous one is there.",
+        default=False,
+    ),
     Flag(
         name="rebuild-hash-cache",
         help="Hash all models again.",
@@ -261,7 +284,7 @@ _DEVICE = (
 _INERT = (
     *_inert("skip-pip"),
     Flag(name="sync-repo", help="Accepted.", read=str, effect=_NONE),
-    *_inert("disable-preset-download", "disable-xformers", "share", "in-browser"),
+    *_inert("disable-xformers", "share", "in-browser"),
     *_inert("disable-in-browser"),
     Flag(name="theme", help="Accepted.", read=str, effect=_NONE),
     Flag(name="language", help="Accepted.", read=str, effect=_NONE),
@@ -346,10 +369,13 @@ def _dashed(argument: str) -> str:
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="main.py",
-        usage="main.py [config] [flags]",
+        usage="main.py [config | doctor | download [--all] [--list]] [flags]",
         description=(
-            "Serve the Fooocus pipeline over HTTP. With the command 'config' in front of the "
-            "flags: print every value that would be in effect, and where it came from."
+            "Serve the Fooocus pipeline over HTTP. In front of the flags, the command 'config' "
+            "prints every value that would be in effect, and where it came from; 'doctor' tells "
+            "whether this host can serve, and what is missing; 'download' fetches the files of the "
+            "preset that are missing, with --all every published one, and with --list tells what "
+            "is missing instead."
         ),
         epilog=(
             f"Every flag can be set as {ENVIRONMENT_PREFIX}<FLAG> in the environment, and written "

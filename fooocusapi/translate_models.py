@@ -62,7 +62,7 @@ class ModelTranslation:
         asked = self.request.base_model_name
         if asked is None or asked in _NO_MODEL:
             return self.needed.base()
-        known = self.catalog.match(ModelKind.CHECKPOINT, asked)
+        known = self.needed.match(ModelKind.CHECKPOINT, asked)
         if known is not None:
             return known
         if self.tolerance.is_strict:
@@ -79,7 +79,7 @@ class ModelTranslation:
             return self._default_file(ModelKind.CHECKPOINT, default)
         if asked in _NO_MODEL:
             return None
-        known = self.catalog.match(ModelKind.CHECKPOINT, asked)
+        known = self.needed.match(ModelKind.CHECKPOINT, asked)
         if known is not None or self.tolerance.is_strict:
             return known or asked
         used = f"'{default}' used instead" if default else "no refiner used"
@@ -107,7 +107,7 @@ class ModelTranslation:
                 allowed=f"at most {limit} that are enabled",
             )
         for lora in asked[:limit]:
-            known = self.catalog.match(ModelKind.LORA, lora.name)
+            known = self.needed.match(ModelKind.LORA, lora.name)
             if known is not None:
                 yield Lora(name=known, weight=lora.weight)
             elif self.request.loras is None:
@@ -121,7 +121,7 @@ class ModelTranslation:
             return self._default_file(ModelKind.VAE, default)
         if asked in (*_NO_MODEL, DEFAULT_VAE):
             return None
-        known = self.catalog.match(ModelKind.VAE, asked)
+        known = self.needed.match(ModelKind.VAE, asked)
         if known is None:
             used = f"'{default or DEFAULT_VAE}' used instead"
             self._unknown_file(ModelKind.VAE, ("advanced_params", "vae_name"), asked, used)

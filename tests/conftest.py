@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,10 @@ from fooocusapi.settings import Settings
 from tests.expansion_files import make_expansion_folder
 from tests.fakes import FakeEngine
 from tests.golden import GOLDEN
+from tests.hub import FakeHub
+
+# Read when the hub's library is loaded: it would ask the hub for a list to report its user by.
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 MakeClient = Callable[..., TestClient]
 
@@ -75,6 +80,14 @@ def _touch(core: CoreConfig, files: Iterable[ModelFile]) -> None:
         path: Path = getattr(core.folders, file.kind)[0] / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    """A hub without files."""
+    hub = FakeHub()
+    yield hub
+    hub.close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -104,13 +105,17 @@ class FakeEngine:
         self.pace = pace
         self.usual = usual or Script()
         self.load_failure: BaseException | None = None
+        self.is_fetching = False
         self._scripts: deque[Script] = deque()
 
     def play(self, *scripts: Script) -> None:
         """Say how the next runs go; later ones go as usual."""
         self._scripts.extend(scripts)
 
-    def load(self) -> None:
+    def load(self, check: Callable[[], None]) -> None:
+        while self.is_fetching:
+            check()
+            time.sleep(0.01)
         if self.load_failure is not None:
             raise self.load_failure
 

@@ -36,11 +36,11 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
 
     Raises:
         RunCancelled: The run was asked to stop; pictures handed out before are kept.
-        FooocusError: A file is missing or broken, a picture cannot be used, or the device ran out
-            of memory.
+        FooocusError: A file is broken, or missing and cannot be fetched; a picture cannot be used;
+            or the device ran out of memory.
     """
     announce(plan, reporter)
-    resources.require(plan.files)
+    resources.require(plan.files, reporter)
     if not plan.needs_models:
         yield from hand_over(make_finished(plan, resources, reporter), plan, resources, reporter)
         return

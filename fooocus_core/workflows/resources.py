@@ -12,13 +12,18 @@ from fooocus_core.catalog import Catalog, ModelKind
 from fooocus_core.choices import ControlKind
 from fooocus_core.config import CoreConfig
 from fooocus_core.downloads import CONTROL_FILES, ModelFile
+from fooocus_core.errors import ModelNotFoundError
+from fooocus_core.fetching import fetch, usable_offer
 from fooocus_core.hashes import HashCache
 from fooocus_core.loading.merged_loras import LoraFile
 from fooocus_core.loading.store import ModelFiles, Models, ModelStore
 from fooocus_core.plan import Plan
 from fooocus_core.text.tokens import Tokenizer
+from fooocus_core.transfer_progress import at_intervals, shown_transfer
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.progress import Reporter
+
+_TELL_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,36 +37,40 @@ class Resources:
     auxiliary: AuxiliaryNetworks
     tokenizer: Tokenizer
 
-    def require(self, files: Iterable[ModelFile]) -> None:
+    def require(self, files: Iterable[ModelFile], reporter: Reporter | None = None) -> None:
         """Make sure that files are there, before anything that takes long.
 
         Raises:
-            ModelNotFoundError: One is not in its folders.
+            ModelNotFoundError: One is not in its folders, and may not be fetched.
+            DownloadError: One could not be fetched.
         """
         for file in files:
-            self.find(file)
+            self.find(file, reporter)
 
     def prepare(self, plan: Plan, reporter: Reporter) -> Models:
         """Bring in the models of a plan, with its LoRAs merged and its inpaint patch at hand.
 
         Raises:
-            ModelNotFoundError: A file is not in its folders.
+            ModelNotFoundError: A file is not in its folders, and may not be fetched.
+            DownloadError: A file could not be fetched.
             ModelFileError: A file cannot be used.
             DeviceMemoryError: The device has not enough memory.
         """
         asked = plan.params.models
+
+        def find(kind: ModelKind, name: str) -> Path:
+            return self.find(ModelFile(kind=kind, name=name), reporter)
+
         files = ModelFiles(
-            base=self.catalog.find(ModelKind.CHECKPOINT, asked.base),
-            vae=self.catalog.find(ModelKind.VAE, asked.vae) if asked.vae else None,
-            refiner=self.catalog.find(ModelKind.CHECKPOINT, asked.refiner)
-            if asked.refiner
-            else None,
+            base=find(ModelKind.CHECKPOINT, asked.base),
+            vae=find(ModelKind.VAE, asked.vae) if asked.vae else None,
+            refiner=find(ModelKind.CHECKPOINT, asked.refiner) if asked.refiner else None,
         )
         loras = [
-            LoraFile(path=self.catalog.find(ModelKind.LORA, lora.name), weight=lora.weight)
+            LoraFile(path=find(ModelKind.LORA, lora.name), weight=lora.weight)
             for lora in plan.loras
         ]
-        patch = self.find(plan.inpaint_patch) if plan.inpaint_patch else None
+        patch = self.find(plan.inpaint_patch, reporter) if plan.inpaint_patch else None
         models = self.models.prepare(files)
         for warning in self.models.merge(loras, patch):
             reporter.warn(warning)
@@ -86,13 +95,35 @@ class Resources:
         self.auxiliary.free()
         self.models.free()
 
-    def find(self, file: ModelFile) -> Path:
-        """Where a file is.
+    def find(self, file: ModelFile, reporter: Reporter | None = None) -> Path:
+        """Where a file is, which is fetched first if it is missing and may be.
+
+        Args:
+            reporter: Told how far that is.
 
         Raises:
-            ModelNotFoundError: It is not in its folders.
+            ModelNotFoundError: It is not in its folders, and may not be fetched.
+            DownloadError: It could not be fetched.
+            RunCancelled: The run was asked to stop.
         """
-        return self.catalog.find(file.kind, file.name)
+        try:
+            return self.catalog.find(file.kind, file.name)
+        except ModelNotFoundError:
+            offer = usable_offer(file, self.config)
+            if offer is None:
+                raise
+        if reporter is None:
+            return fetch(offer, self.config)
+
+        def tell(done: int, total: int | None) -> None:
+            reporter.say(f"Downloading {file.name}, {shown_transfer(done, total)} ...")
+
+        return fetch(
+            offer,
+            self.config,
+            on_bytes=at_intervals(tell, _TELL_EVERY_S),
+            check=reporter.check_cancelled,
+        )
 
     def short_hash(self, kind: ModelKind, name: str) -> str:
         """Short content hash of a model file, by its catalog name."""

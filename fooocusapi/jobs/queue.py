@@ -144,7 +144,7 @@ class JobQueue:
         with self._changed:
             self._is_answering = False
             while True:
-                self._changed.wait_for(lambda: self._calls or self._waiting or self._is_closed)
+                self._changed.wait_for(lambda: self.has_work)
                 if not self._calls:
                     break
                 call = self._calls.popleft()
@@ -230,6 +230,12 @@ class JobQueue:
         """Whether a job or a call is running."""
         with self._changed:
             return self._running is not None or self._is_answering
+
+    @property
+    def has_work(self) -> bool:
+        """Whether taking would not have to wait, because of an entry or of the end."""
+        with self._changed:
+            return bool(self._calls or self._waiting or self._is_closed)
 
     @property
     def is_closed(self) -> bool:

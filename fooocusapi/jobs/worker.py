@@ -33,8 +33,12 @@ _CANCEL_WAIT_S = 10.0
 class Engine(Protocol):
     """What the worker needs of the pipeline; only the worker's thread calls it."""
 
-    def load(self) -> None:
-        """Bring the default models in."""
+    def load(self, check: Callable[[], None]) -> None:
+        """Fetch and bring in the default models.
+
+        Args:
+            check: Called while files are fetched; what it raises ends the loading.
+        """
 
     def generate(
         self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
@@ -124,10 +128,17 @@ class Worker:
 
     def _load(self) -> None:
         try:
-            self._engine().load()
+            self._engine().load(self._give_way)
+        except RunCancelled:
+            _log.info("what is still to be fetched is left to the jobs that need it")
         except BaseException as error:  # noqa: BLE001  (each job tries again and tells its caller)
             _log.error("the models could not be loaded: %s", _reason(error), exc_info=error)
         self.loaded.set_result(None)
+
+    def _give_way(self) -> None:
+        """End the loading for a job, which fetches what it needs itself and tells how far it is."""
+        if self._queue.has_work:
+            raise RunCancelled
 
     def _answer(self, call: Call) -> None:
         try:

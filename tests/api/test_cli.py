@@ -163,9 +163,9 @@ def test_second_signal_while_connections_close_changes_nothing(start: Start) -> 
 
 
 def test_flags_without_effect_are_told_at_the_start(start: Start) -> None:
-    server = start("--hf_mirror", "http://somewhere.example", "--listen")
+    server = start("--cache_path", "somewhere", "--listen")
     log = "".join(server.lines)
-    assert "--hf-mirror is accepted, but has no effect in this version" in log
+    assert "--cache-path is accepted, but has no effect in this version" in log
     assert "set --apikey" in log
     assert server.url.startswith("http://127.0.0.1:")
 

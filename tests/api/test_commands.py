@@ -79,6 +79,16 @@ def test_the_command_names_what_is_not_usable(
     assert re.search(r"^default_cfg_scale = .*\(built-in\)$", printed.out, re.MULTILINE)
 
 
+def test_the_mirror_of_the_environment_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
+    main(["config"])
+    assert "--hf-mirror = https://mirror.example  (environment)\n" in capsys.readouterr().out
+    main(["config", "--hf-mirror", "other.example"])
+    assert "--hf-mirror = https://other.example  (command line)\n" in capsys.readouterr().out
+
+
 def test_an_unknown_preset_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["config", "--preset", "none of these"])

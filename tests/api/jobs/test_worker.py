@@ -193,3 +193,17 @@ def test_stopping_lets_the_running_call_finish(bench: Bench) -> None:
     stopper.join(WAIT_S)
     assert not bench.worker.is_alive
     assert call.result(timeout=0) == "done"
+
+
+def test_what_is_fetched_at_the_start_gives_way_to_a_job(bench: Bench) -> None:
+    bench.engine.is_fetching = True
+    bench.worker.start()
+    assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+    assert bench.worker.loaded.done()
+
+
+def test_what_is_fetched_at_the_start_ends_when_the_server_does(bench: Bench) -> None:
+    bench.engine.is_fetching = True
+    bench.worker.start()
+    bench.worker.stop(0)
+    assert not bench.worker.is_alive
