@@ -31,5 +31,9 @@ class DeviceMemoryError(FooocusError):
     """The device ran out of memory; the message says during what."""
 
 
+class ImageSkipped(Exception):
+    """The picture being made is not wanted any more. Not a :class:`FooocusError`."""
+
+
 class RunCancelled(Exception):
     """The run was asked to stop. Not a :class:`FooocusError`."""

@@ -27,13 +27,22 @@ from fooocusapi.bodies import describe_models
 from fooocusapi.cross_origin import Application
 from fooocusapi.dependencies import Services, require_key
 from fooocusapi.errors import add_handlers
+from fooocusapi.idempotency import IdempotencyKeys
 from fooocusapi.image_log import ImageLog
+from fooocusapi.input_files import InputFiles
 from fooocusapi.inputs import Inputs
+from fooocusapi.job_history import History
+from fooocusapi.job_lookup import JobLookup
 from fooocusapi.jobs.clock import make_clock
+from fooocusapi.jobs.database import embedded_url, open_database
 from fooocusapi.jobs.job import Job, JobView, SavedImage
+from fooocusapi.jobs.params_json import decode_params
 from fooocusapi.jobs.queue import JobQueue
-from fooocusapi.jobs.worker import Engine, SaveImage, Worker
+from fooocusapi.jobs.retention import Limits, Retention
+from fooocusapi.jobs.store import JobStore
+from fooocusapi.jobs.worker import Engine, LoadParams, SaveImage, Worker
 from fooocusapi.needed_files import NeededFiles
+from fooocusapi.recovery import Recovery
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
     engines,
@@ -41,12 +50,13 @@ from fooocusapi.routers import (
     generation_v1,
     generation_v2,
     health,
+    job_control,
     jobs,
     pages,
     tools,
 )
 from fooocusapi.settings import Settings
-from fooocusapi.storage import Storage
+from fooocusapi.storage import Place, Storage
 from fooocusapi.submit import Submitter
 from fooocusapi.translate import Translator, unknown_styles
 from fooocusapi.translate_back import BackTranslator
@@ -84,7 +94,7 @@ def create_app(
     )
     app.state.services = services
     keyed = [Depends(require_key)]
-    for module in (generation_v1, generation_v2, tools, jobs, engines, pages):
+    for module in (generation_v1, generation_v2, tools, jobs, job_control, engines, pages):
         app.include_router(module.router, dependencies=keyed)
     app.include_router(files.router)
     app.include_router(health.router)
@@ -104,6 +114,8 @@ def _make_services(
     styles = load_styles(core.folders.user_styles)
     _log_style_warnings(styles, core)
     storage = Storage(settings.outputs, settings.base_url, today)
+    store = JobStore(open_database(settings.database or embedded_url(settings.outputs)))
+    input_files = InputFiles(settings.outputs)
 
     def delete_images(view: JobView) -> None:
         for image in view.images:
@@ -114,12 +126,25 @@ def _make_services(
         public_only=settings.public_webhooks_only,
         url_of=lambda image: storage.url(image.date, image.name),
     )
+
+    def finished(view: JobView) -> None:
+        webhooks.announce(view)
+        retention.look(view.id)
+
     queue = JobQueue(
+        store=store,
         size=settings.queue_size,
-        history=settings.queue_history,
-        on_finished=webhooks.announce,
-        on_dropped=delete_images,
-        clock=make_clock(),
+        on_finished=finished,
+        clock=make_clock(store.latest_ms()),
+    )
+    limits = Limits(
+        count=settings.queue_history,
+        days=settings.retention_days,
+        size_bytes=settings.retention_bytes,
+    )
+    retention = Retention(queue, store, limits, input_files.remove, delete_images)
+    lookup = JobLookup(
+        queue=queue, store=store, since_ms=queue.now_ms(), is_persistent=settings.persistent
     )
     responder = Responder(storage=storage, plain_base64=settings.plain_base64)
     inputs = Inputs(
@@ -128,19 +153,43 @@ def _make_services(
         allow_private=settings.allow_private_urls,
     )
     translator = Translator(settings=settings, core=core, catalog=catalog, styles=styles)
+    intake = ThreadPoolExecutor(1, thread_name_prefix="intake")
+    worker = Worker(
+        queue, make_engine, _params_loader(input_files), _image_saver(settings, storage, store)
+    )
     return Services(
         settings=settings,
         catalog=catalog,
         styles=styles,
         storage=storage,
         queue=queue,
-        worker=Worker(queue, make_engine, _image_saver(settings, storage)),
+        store=store,
+        lookup=lookup,
+        history=History(
+            queue=queue, store=store, storage=storage, is_persistent=settings.persistent
+        ),
+        retention=retention,
+        recovery=Recovery(
+            store=store,
+            queue=queue,
+            storage=storage,
+            input_files=input_files,
+            remove_images=delete_images,
+            max_attempts=settings.max_attempts,
+        ),
+        worker=worker,
         responder=responder,
         webhooks=webhooks,
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
+        intake=intake,
         submitter=Submitter(
             queue=queue,
+            lookup=lookup,
+            keys=IdempotencyKeys(store),
+            retention=retention,
+            intake=intake,
             inputs=inputs,
+            input_files=input_files,
             translator=translator,
             responder=responder,
             needed=NeededFiles(core=core, catalog=catalog),
@@ -157,21 +206,34 @@ def _make_services(
     )
 
 
-def _image_saver(settings: Settings, storage: Storage) -> SaveImage:
+def _params_loader(input_files: InputFiles) -> LoadParams:
+    return lambda job: decode_params(
+        job.stored.params, lambda number: input_files.load(job.id, number)
+    )
+
+
+def _image_saver(settings: Settings, storage: Storage, store: JobStore) -> SaveImage:
     image_log = ImageLog(storage.root)
 
     def save_image(job: Job, index: int, image: GeneratedImage) -> SavedImage:
         delivery = job.view().delivery
-        folder, name = storage.save(
+
+        def saved(place: Place) -> SavedImage:
+            return SavedImage(
+                date=place.folder, name=place.name, seed=image.seed, size_bytes=place.size_bytes
+            )
+
+        place = storage.save(
             image,
             stem=delivery.name or job.id,
             index=index,
             extension=delivery.extension,
             warn=lambda text: job.record(Warned(text=text)),
+            announce=lambda place: store.add_image(job.id, index, saved(place)),
         )
         if settings.image_log:
-            image_log.add(folder, name, image)
-        return SavedImage(date=folder, name=name, seed=image.seed)
+            image_log.add(place.folder, place.name, image)
+        return saved(place)
 
     return save_image
 
@@ -188,13 +250,18 @@ def _log_style_warnings(styles: StyleLibrary, core: CoreConfig) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.webhooks.start()
+    await asyncio.to_thread(services.recovery.run)
+    services.retention.start()
     services.worker.start()
     if services.settings.preload:
         await asyncio.wrap_future(services.worker.loaded)
     yield
     await asyncio.to_thread(services.worker.stop, services.settings.shutdown_grace_s)
     await asyncio.to_thread(services.webhooks.stop, _FLUSH_S)
+    await asyncio.to_thread(services.retention.stop)
     services.control_threads.shutdown(wait=False)
+    services.intake.shutdown(wait=False)
+    services.store.close()
 
 
 def _openapi_with_bodies(app: FastAPI) -> Callable[[], dict[str, Any]]:

@@ -29,7 +29,9 @@ from fooocus_core.errors import FooocusError
 from fooocusapi.app import create_app
 from fooocusapi.commands import config_lines
 from fooocusapi.dependencies import Services
+from fooocusapi.exceptions import StoreError
 from fooocusapi.flags import Effect, FlagValues, read_flags
+from fooocusapi.jobs.database import configured_url
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.log_format import LineFormatter
 from fooocusapi.settings import Settings
@@ -37,6 +39,7 @@ from fooocusapi.settings import Settings
 _log = logging.getLogger(__name__)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+DATABASE_VARIABLE = "FOOOCUS_DB_CONF"
 _USAGE_ERROR = 2
 _SHORT_KEY = 16
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -65,7 +68,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
         if self.force_exit and self._loop is not None:
             # Locks must not be taken here: the signal may have come while one was held.
-            self._loop.call_soon_threadsafe(self._services.queue.stop_running)
+            self._loop.call_soon_threadsafe(self._services.queue.interrupt)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain the worker beside closing connections."""
@@ -99,7 +102,10 @@ def show_config(flags: FlagValues, environ: Mapping[str, str]) -> None:
         core = read_core(flags, environ)
     except FooocusError as error:
         _refuse(error)
-    settings = make_settings(flags, core, port=flags["port"])
+    try:
+        settings = make_settings(flags, core, port=flags["port"], environ=environ)
+    except StoreError as error:
+        _refuse(error)
     for line in config_lines(flags, core, settings):
         sys.stdout.write(f"{line}\n")
     for warning in core.warnings:
@@ -116,13 +122,13 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
     try:
         core = read_core(flags, environ)
         listener = _listen(_host(flags), flags["port"])
-        settings = make_settings(flags, core, port=listener.getsockname()[1])
+        settings = make_settings(flags, core, port=listener.getsockname()[1], environ=environ)
         _prepare_outputs(settings.outputs)
-    except (StartError, FooocusError) as error:
+        _log_warnings(flags, core, settings)
+        options = device_options(flags)
+        app = create_app(settings, core, lambda: make_engine(core, options))
+    except (StartError, FooocusError, StoreError) as error:
         _refuse(error)
-    _log_warnings(flags, core, settings)
-    options = device_options(flags)
-    app = create_app(settings, core, lambda: make_engine(core, options))
     _serve(app, settings, listener)
 
 
@@ -159,9 +165,16 @@ def read_core(
     )
 
 
-def make_settings(flags: FlagValues, core: CoreConfig, *, port: int) -> Settings:
-    """The service's options; ``port`` is the one really listened on."""
+def make_settings(
+    flags: FlagValues, core: CoreConfig, *, port: int, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """The service's options; ``port`` is the one really listened on.
+
+    Raises:
+        StoreError: The job store's address cannot be read.
+    """
     host = _host(flags)
+    database = (environ or {}).get(DATABASE_VARIABLE)
     return Settings(
         outputs=core.folders.outputs,
         host=host,
@@ -171,6 +184,11 @@ def make_settings(flags: FlagValues, core: CoreConfig, *, port: int) -> Settings
         preload=flags["preload_pipeline"],
         queue_size=flags["queue_size"],
         queue_history=flags["queue_history"],
+        retention_days=flags["retention_days"],
+        retention_bytes=flags["retention_bytes"],
+        persistent=flags["persistent"],
+        max_attempts=flags["max_attempts"],
+        database=configured_url(database, PROJECT_ROOT) if database else None,
         apikey=flags["apikey"],
         plain_base64=flags["plain_base64"],
         webhook_url=flags["webhook_url"],

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from fooocus_core.config import CoreConfig
 from fooocus_core.params import Lora, Size
 from fooocusapi.flags import SECTIONS, Effect, Flag, FlagValues, Source
+from fooocusapi.jobs.database import embedded_url
 from fooocusapi.settings import Settings
 
 _MASK = "********"
@@ -28,6 +29,10 @@ def config_lines(flags: FlagValues, core: CoreConfig, settings: Settings) -> Ite
             yield f"[{title}]"
             yield from (_flag_line(flag, flags, settings) for flag in shown)
             yield ""
+    yield "[job store]"
+    database = settings.database or embedded_url(settings.outputs)
+    yield f"address = {database.render_as_string(hide_password=True)}"
+    yield ""
     yield f"[configuration, preset {core.preset}]"
     for key, value in core.values.items():
         yield f"{key} = {_show(value)}  ({core.sources[key]})"

@@ -24,15 +24,24 @@ from fooocusapi.exceptions import (
     BodyTooLargeError,
     ForbiddenError,
     HistoryEntryNotFoundError,
+    InputsGoneError,
     InvalidFieldError,
+    InvalidKeyError,
+    JobFinishedError,
+    JobKeptError,
     JobNotFinishedError,
     JobNotFoundError,
+    JobNotRunningError,
+    KeyInProgressError,
+    KeyReusedError,
     ModelMissingError,
     QueueFullError,
     ServerStoppingError,
     ServiceError,
     StorageError,
     StoredFileNotFoundError,
+    StoredParamsError,
+    StoreError,
 )
 from fooocusapi.respond import unknown_job
 
@@ -52,8 +61,22 @@ def _body(status: int, content: object) -> Answer:
     return lambda _error: JSONResponse(content, status_code=status)
 
 
-def _invalid(errors: Sequence[Mapping[str, Any]]) -> Response:
-    detail = [
+def _kept(error: JobKeptError) -> Response:
+    headers = {"X-Fooocus-Job-Id": error.job_id}
+    return JSONResponse({"detail": str(error)}, status_code=503, headers=headers)
+
+
+def _coded(status: int, code: str, headers: Mapping[str, str] | None = None) -> Answer:
+    def answer(error: Exception) -> Response:
+        content = {"detail": str(error), "code": code}
+        return JSONResponse(content, status_code=status, headers=headers)
+
+    return answer
+
+
+def shown_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What validation complains about, fit to be sent: refused values are cut short."""
+    return [
         {
             "type": error["type"],
             "loc": list(error["loc"]),
@@ -62,7 +85,10 @@ def _invalid(errors: Sequence[Mapping[str, Any]]) -> Response:
         }
         for error in errors
     ]
-    return JSONResponse({"detail": detail}, status_code=422)
+
+
+def _invalid(errors: Sequence[Mapping[str, Any]]) -> Response:
+    return JSONResponse({"detail": shown_errors(errors)}, status_code=422)
 
 
 def _invalid_request(error: RequestValidationError) -> Response:
@@ -93,9 +119,18 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     HistoryEntryNotFoundError: _body(404, {"message": "Not found", "detail": "Not found"}),
     StoredFileNotFoundError: _detail(404, "Not Found"),
     JobNotFinishedError: _detail(409),
+    JobFinishedError: _detail(409),
+    JobNotRunningError: _detail(409),
+    InputsGoneError: _detail(409),
+    InvalidKeyError: _coded(400, "invalid_idempotency_key"),
+    KeyReusedError: _coded(422, "idempotency_key_reused"),
+    KeyInProgressError: _coded(409, "idempotency_in_progress", {"Retry-After": "1"}),
     BodyTooLargeError: _detail(413),
     QueueFullError: _detail(429),
     ServerStoppingError: _detail(503),
+    JobKeptError: _kept,
+    StoreError: _detail(503),
+    StoredParamsError: _UNFORESEEN,
     ModelMissingError: _detail(503),
     ModelNotFoundError: _detail(503),
     DownloadError: _detail(503),

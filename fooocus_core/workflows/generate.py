@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fooocus_core.choices import InpaintEngine
-from fooocus_core.errors import NotFiniteError
+from fooocus_core.errors import ImageSkipped, NotFiniteError
 from fooocus_core.events import GeneratedImage
 from fooocus_core.loading.soundness import check_finite
 from fooocus_core.loading.store import Models
@@ -53,8 +53,13 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
     painter = make_painter(plan, models, resources, reporter, progress)
     for index, prompt in enumerate(prompts):
         progress.start_image(index)
-        with explained(plan, models):
-            image = start.finish(painter.paint(start, prompt))
+        try:
+            with explained(plan, models):
+                image = start.finish(painter.paint(start, prompt))
+            reporter.check_skipped()
+        except ImageSkipped:
+            progress.leave_image()
+            continue
         record = describe_picture(plan, start.recorded_size, prompt, resources)
         progress.finish_image()
         yield GeneratedImage(image=image, seed=prompt.composed.seed, record=record)

@@ -48,6 +48,10 @@ class Reporter:
         """Raise ``RunCancelled`` if the run was asked to stop."""
         self._cancel.raise_if_cancelled()
 
+    def check_skipped(self) -> None:
+        """Raise ``ImageSkipped`` if the picture being made is not wanted any more."""
+        self._cancel.raise_if_skipped()
+
     def sampling(self, steps_of_run: int, images: int) -> SamplingReporter:
         """Start counting sampling steps from the present percentage."""
         return SamplingReporter(self, self._sink, steps_of_run, images)
@@ -78,6 +82,7 @@ class SamplingReporter:
         self._sampled += self._share
         image = f"image {self._image + 1}/{self._images}"
         self._reporter.check_cancelled()
+        self._reporter.check_skipped()
         self._sink(
             Progress(
                 percent=int(self._reporter.percent + self._sampled),
@@ -93,5 +98,9 @@ class SamplingReporter:
         image = f"image {self._image + 1}/{self._images}"
         percent = int(self._reporter.percent + self._share * self._steps)
         self._sink(Progress(percent=percent, text=f"Saving {image} to system ..."))
+        self.leave_image()
+
+    def leave_image(self) -> None:
+        """Count the present picture as done, finished or not."""
         done = self._share * self._steps * (self._image + 1)
         self._reporter.percent = int(self._prepared + done)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from fooocusapi.bodies import describe_body, read_body
-from fooocusapi.dependencies import ServicesDep, WantsPng
+from fooocusapi.dependencies import PreferencesDep, ServicesDep
 from fooocusapi.routers.answers import GENERATION_ANSWERS
 from fooocusapi.schemas.parameters import MethodName
 from fooocusapi.schemas.requests import (
@@ -38,11 +38,11 @@ REQUESTS = (TextToImageRequest, UpscaleVaryV1)
 )
 async def text_to_image(
     body: Annotated[TextToImageRequest, Depends(read_body(TextToImageRequest))],
-    png: WantsPng,
+    caller: PreferencesDep,
     services: ServicesDep,
 ) -> Response:
     """Make pictures from a prompt."""
-    return await services.submitter.submit(body, JobKind.TEXT_TO_IMAGE, wants_png=png)
+    return await services.submitter.submit(body, JobKind.TEXT_TO_IMAGE, caller)
 
 
 @router.post(
@@ -54,11 +54,11 @@ async def text_to_image(
 )
 async def image_upscale_vary(
     body: Annotated[UpscaleVaryRequest, Depends(read_body(UpscaleVaryRequest, form=UpscaleVaryV1))],
-    png: WantsPng,
+    caller: PreferencesDep,
     services: ServicesDep,
 ) -> Response:
     """Vary a picture or enlarge it."""
-    return await services.submitter.submit(body, JobKind.UPSCALE_VARY, wants_png=png)
+    return await services.submitter.submit(body, JobKind.UPSCALE_VARY, caller)
 
 
 @router.post("/image-inpait-outpaint", include_in_schema=False, response_model=None)
@@ -71,8 +71,8 @@ async def image_upscale_vary(
 )
 async def image_inpaint_outpaint(
     body: Annotated[InpaintOutpaintRequest, Depends(read_body(InpaintOutpaintRequest))],
-    png: WantsPng,
+    caller: PreferencesDep,
     services: ServicesDep,
 ) -> Response:
     """Paint a part of a picture again, or extend its sides."""
-    return await services.submitter.submit(body, JobKind.INPAINT_OUTPAINT, wants_png=png)
+    return await services.submitter.submit(body, JobKind.INPAINT_OUTPAINT, caller)

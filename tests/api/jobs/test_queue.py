@@ -8,19 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fooocus_core.params import CanvasParams, GenerationParams, ModelParams
 from fooocusapi.exceptions import (
-    HistoryEntryNotFoundError,
-    JobNotFinishedError,
+    JobKeptError,
     JobNotFoundError,
     QueueFullError,
     ServerStoppingError,
-    StorageError,
 )
 from fooocusapi.jobs.clock import make_clock
-from fooocusapi.jobs.job import Delivery, Job, JobView
-from fooocusapi.jobs.queue import Call, JobQueue
-from fooocusapi.schemas.vocabulary import FinishReason, JobKind, JobStage
+from fooocusapi.jobs.job import Failure, Job, JobView
+from fooocusapi.jobs.queue import MEMORY_LIMIT, Call, JobQueue
+from fooocusapi.schemas.vocabulary import ErrorCode, FinishReason, JobStage
+from tests.jobs import MemoryStore, make_job
 
 
 class Listener:
@@ -28,7 +26,6 @@ class Listener:
 
     def __init__(self) -> None:
         self.finished: list[JobView] = []
-        self.dropped: list[JobView] = []
 
 
 @pytest.fixture
@@ -36,26 +33,20 @@ def listener() -> Listener:
     return Listener()
 
 
-def make_queue(listener: Listener, size: int = 10, history: int = 0) -> JobQueue:
+def make_queue(listener: Listener, size: int = 10, store: MemoryStore | None = None) -> JobQueue:
     ticks = itertools.count(1000)
     return JobQueue(
+        store=store or MemoryStore(),
         size=size,
-        history=history,
         on_finished=listener.finished.append,
-        on_dropped=listener.dropped.append,
         clock=lambda: next(ticks),
     )
 
 
-def make_job(seed: int = 0) -> Job:
-    params = GenerationParams(models=ModelParams(base="x"), canvas=CanvasParams(seed=seed))
-    return Job(
-        kind=JobKind.TEXT_TO_IMAGE,
-        params=params,
-        delivery=Delivery(),
-        warnings=(),
-        queued_ms=999,
-    )
+def run(queue: JobQueue, job: Job) -> None:
+    queue.submit(job)
+    queue.take()
+    queue.end(job, FinishReason.SUCCESS)
 
 
 def test_jobs_come_out_in_the_order_they_went_in(listener: Listener) -> None:
@@ -157,9 +148,10 @@ def test_ending_a_job_completes_its_future_with_the_visible_result(listener: Lis
     queue, job = make_queue(listener), make_job()
     queue.submit(job)
     queue.take()
-    queue.end(job, FinishReason.ERROR, "because")
+    failure = Failure(code=ErrorCode.ENGINE_ERROR, text="because")
+    queue.end(job, FinishReason.ERROR, failure)
     view = job.done.result(timeout=0)
-    assert (view.stage, view.error) == (JobStage.ERROR, "because")
+    assert (view.stage, view.failure) == (JobStage.ERROR, failure)
     assert view.queued_ms <= view.started_ms <= view.finished_ms
     assert queue.find(job.id) == view
     assert listener.finished == [view]
@@ -171,40 +163,15 @@ def test_waiting_caller_cannot_cancel_the_future(listener: Listener) -> None:
     assert not job.done.cancel()
 
 
-def test_history_beyond_the_limit_is_dropped_oldest_first(listener: Listener) -> None:
-    queue, jobs = make_queue(listener, history=2), [make_job() for _ in range(4)]
+def test_memory_is_bounded_and_the_store_keeps_all(listener: Listener) -> None:
+    store = MemoryStore()
+    queue, jobs = make_queue(listener, store=store), [make_job() for _ in range(MEMORY_LIMIT + 1)]
     for job in jobs:
-        queue.submit(job)
-        queue.take()
-        queue.end(job, FinishReason.SUCCESS)
-    assert [view.id for view in queue.view().finished] == [job.id for job in jobs[2:]]
-    assert [view.id for view in listener.dropped] == [job.id for job in jobs[:2]]
-
-
-def test_without_a_limit_memory_is_bounded_and_files_stay(listener: Listener) -> None:
-    queue = make_queue(listener)
-    for _ in range(1001):
-        job = make_job()
-        queue.submit(job)
-        queue.take()
-        queue.end(job, FinishReason.SUCCESS)
-    assert len(queue.view().finished) == 1000
-    assert listener.dropped == []
-
-
-def test_delete_tells_apart_unknown_unfinished_and_finished(listener: Listener) -> None:
-    queue, job = make_queue(listener), make_job()
-    with pytest.raises(HistoryEntryNotFoundError):
-        queue.delete(job.id)
-    queue.submit(job)
-    with pytest.raises(JobNotFinishedError):
-        queue.delete(job.id)
-    queue.take()
-    queue.end(job, FinishReason.SUCCESS)
-    queue.delete(job.id)
+        run(queue, job)
+    assert len(queue.view().finished) == MEMORY_LIMIT
     with pytest.raises(JobNotFoundError):
-        queue.find(job.id)
-    assert [view.id for view in listener.dropped] == [job.id]
+        queue.find(jobs[0].id)
+    assert len(store.views) == MEMORY_LIMIT + 1
 
 
 def test_stop_reaches_the_running_job_alone(listener: Listener) -> None:
@@ -217,14 +184,16 @@ def test_stop_reaches_the_running_job_alone(listener: Listener) -> None:
     assert (first.token.is_cancelled, second.token.is_cancelled) == (True, False)
 
 
-def test_closing_ends_what_waits_and_accepts_nothing(listener: Listener) -> None:
-    queue, running, waiting = make_queue(listener), make_job(), make_job()
+def test_closing_keeps_what_waits_and_accepts_nothing(listener: Listener) -> None:
+    store = MemoryStore()
+    queue, running, waiting = make_queue(listener, store=store), make_job(), make_job()
     queue.submit(running)
     queue.take()
     queue.submit(waiting)
     call = queue.call(lambda engine: engine)
     queue.close()
-    assert waiting.done.result(timeout=0).stage is JobStage.ERROR
+    with pytest.raises(JobKeptError, match=waiting.id):
+        waiting.done.result(timeout=0)
     with pytest.raises(ServerStoppingError):
         call.result(timeout=0)
     assert not running.done.done()
@@ -233,6 +202,7 @@ def test_closing_ends_what_waits_and_accepts_nothing(listener: Listener) -> None
         queue.submit(make_job())
     with pytest.raises(ServerStoppingError):
         queue.call(lambda engine: engine)
+    assert [view.id for view in store.unfinished()] == [running.id, waiting.id]
 
 
 def test_listener_that_fails_does_not_touch_the_job(
@@ -241,13 +211,7 @@ def test_listener_that_fails_does_not_touch_the_job(
     def fail(view: JobView) -> None:
         raise OSError("no connection")
 
-    queue = JobQueue(
-        size=1,
-        history=0,
-        on_finished=fail,
-        on_dropped=listener.dropped.append,
-        clock=make_clock(),
-    )
+    queue = JobQueue(store=MemoryStore(), size=1, on_finished=fail, clock=make_clock())
     job = make_job()
     queue.submit(job)
     queue.take()
@@ -261,34 +225,3 @@ def test_clock_never_goes_back() -> None:
     times = [clock() for _ in range(100)]
     assert times == sorted(times)
     assert times[0] > 1_600_000_000_000
-
-
-def finish(queue: JobQueue, job: Job, *, keep: bool = False) -> None:
-    queue.submit(job, keep=keep)
-    queue.take()
-    queue.end(job, FinishReason.SUCCESS)
-
-
-def test_a_job_that_is_kept_is_dropped_when_it_is_released(listener: Listener) -> None:
-    queue, kept, others = make_queue(listener, history=1), make_job(), [make_job(), make_job()]
-    for job in (kept, *others):
-        finish(queue, job, keep=job is kept)
-    assert [view.id for view in queue.view().finished] == [kept.id, others[1].id]
-    assert [view.id for view in listener.dropped] == [others[0].id]
-    queue.release(kept)
-    assert [view.id for view in queue.view().finished] == [others[1].id]
-    assert [view.id for view in listener.dropped] == [others[0].id, kept.id]
-
-
-def test_a_job_whose_files_cannot_be_removed_stays(listener: Listener) -> None:
-    def refuse(view: JobView) -> None:
-        raise StorageError("no permission")
-
-    queue = JobQueue(
-        size=1, history=0, on_finished=listener.finished.append, on_dropped=refuse, clock=lambda: 1
-    )
-    job = make_job()
-    finish(queue, job)
-    with pytest.raises(StorageError):
-        queue.delete(job.id)
-    assert queue.find(job.id).id == job.id
