@@ -136,8 +136,9 @@ def _set_up_log(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
-    # Below that level they log the addresses of webhooks and pictures, which may hold secrets.
-    for name in ("httpx", "httpcore"):
+    # Below that level the first two log the addresses of webhooks and pictures, which may hold
+    # secrets, and the third how it works.
+    for name in ("httpx", "httpcore", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -31,7 +31,8 @@ def config_lines(flags: FlagValues, core: CoreConfig, settings: Settings) -> Ite
             yield ""
     yield "[job store]"
     database = settings.database or embedded_url(settings.outputs)
-    yield f"address = {database.render_as_string(hide_password=True)}"
+    source = "built-in" if settings.database is None else "environment"
+    yield f"FOOOCUS_DB_CONF = {database.render_as_string(hide_password=True)}  ({source})"
     yield ""
     yield f"[configuration, preset {core.preset}]"
     for key, value in core.values.items():

@@ -8,6 +8,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 from tests.deadline import wait_until
@@ -24,7 +25,7 @@ class Answer:
 
     status: int
     body: Any
-    headers: dict[str, str]
+    headers: Message
 
 
 class Running:
@@ -72,7 +73,7 @@ class Running:
             return Answer(
                 status=answer.status,
                 body=json.loads(text) if text else None,
-                headers=dict(answer.headers.items()),
+                headers=answer.headers,
             )
 
     def job(self, job_id: str) -> dict[str, Any]:
