@@ -53,9 +53,13 @@ class Recovery:
     def _restore(self, record: JobRecord) -> None:
         view = record.view
         was_running = view.stage is JobStage.RUNNING
+        made = tuple(image for image in view.images if self.storage.has(image.date, image.name))
+        job = Job(replace(view, images=made), record.stored)
+        if view.is_cancelled:
+            job.cancel()
+            self.queue.end(job, FinishReason.USER_CANCEL)
+            return
         if was_running and view.attempt >= self.max_attempts:
-            made = tuple(image for image in view.images if self.storage.has(image.date, image.name))
-            job = Job(replace(view, images=made), record.stored)
             self.queue.end(job, FinishReason.ERROR, _failure(view.attempt))
             _log.error("job %s: the server ended while it ran, attempt %d", view.id, view.attempt)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ class MemoryStore:
 
     def start(self, view: JobView) -> None:
         self.save(view)
+
+    def note_cancel(self, job_id: str) -> None:
+        if not self.views[job_id].is_finished:
+            self.save(replace(self.views[job_id], is_cancelled=True))
 
     def save(self, view: JobView) -> None:
         if self.failure is not None:

@@ -67,6 +67,9 @@ class Store(Protocol):
     def start(self, view: JobView) -> None:
         """Note that a run of a job begins."""
 
+    def note_cancel(self, job_id: str) -> None:
+        """Note that an unfinished job is to end as cancelled."""
+
     def save(self, view: JobView) -> None:
         """Keep a job as it is now."""
 
@@ -280,8 +283,10 @@ class JobQueue:
     def stop_running(self) -> None:
         """Cancel the running job; with none running, nothing happens."""
         with self._changed:
-            if self._running is not None:
-                self._running.cancel()
+            job = self._running
+            was_in_time = job is not None and job.cancel()
+        if job is not None and was_in_time:
+            self._note_cancel(job)
 
     def interrupt(self) -> None:
         """Cut the running job short without cancelling it, so that it can be put back."""
@@ -308,7 +313,9 @@ class JobQueue:
                 self._ending[job_id] = job
         if is_waiting:
             self.end(job, FinishReason.USER_CANCEL)
-        elif not was_in_time:
+        elif was_in_time:
+            self._note_cancel(job)
+        else:
             _refuse_unless_cancelled(job.done.result())
 
     def skip(self, job_id: str) -> None:
@@ -396,6 +403,12 @@ class JobQueue:
         running = [] if self._running is None else [self._running]
         ending = [job for job in self._ending.values() if job is not self._running]
         return [*running, *ending, *self._waiting]
+
+    def _note_cancel(self, job: Job) -> None:
+        try:
+            self._store.note_cancel(job.id)
+        except StoreError as error:
+            _log.warning("job %s: that it was cancelled could not be stored: %s", job.id, error)
 
     def _write_unsaved(self) -> None:
         """Store the ends of jobs that could not be stored when they came."""

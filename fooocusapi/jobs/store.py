@@ -125,8 +125,15 @@ class JobStore:
 
     def start(self, view: JobView) -> None:
         """Note that a run of a job begins, so that runs that end the process are counted."""
+        values = {"stage": view.stage, "attempt": view.attempt, "started_ms": view.started_ms}
         with _connected(self._noting) as connection:
-            connection.execute(_change(view))
+            connection.execute(update(jobs).where(jobs.c.id == view.id).values(values))
+
+    def note_cancel(self, job_id: str) -> None:
+        """Note that an unfinished job is to end as cancelled, even if the process ends first."""
+        wanted = and_(jobs.c.id == job_id, _UNFINISHED)
+        with _connected(self._engine) as connection:
+            connection.execute(update(jobs).where(wanted).values(is_cancelled=True))
 
     def add_image(self, job_id: str, position: int, image: SavedImage) -> None:
         """Note a picture that is about to get its name, so that no file is ever forgotten."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -86,11 +87,10 @@ async def history(
 )
 async def stop(services: ServicesDep, job_id: str | None = None) -> StopAnswer:
     """Stop the running job within one step; waiting jobs go on. With an id, cancel that job."""
-    if job_id is None:
-        services.queue.stop_running()
-    else:
+    cancel: Callable[[], object] = services.queue.stop_running
+    if job_id is not None:
         cancel = partial(services.lookup.cancel, job_id)
-        await asyncio.get_running_loop().run_in_executor(services.control_threads, cancel)
+    await asyncio.get_running_loop().run_in_executor(services.control_threads, cancel)
     return StopAnswer(msg="success")
 
 
