@@ -135,7 +135,7 @@ def _make_services(
         store=store,
         size=settings.queue_size,
         on_finished=finished,
-        clock=make_clock(store.latest_ms()),
+        clock=make_clock(store.latest_ms() + 1),
     )
     limits = Limits(
         count=settings.queue_history,

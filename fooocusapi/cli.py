@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -42,6 +44,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DATABASE_VARIABLE = "FOOOCUS_DB_CONF"
 _USAGE_ERROR = 2
 _SHORT_KEY = 16
+# One that is about to end may still hold the folder.
+_CLAIM_WAIT_S = 5.0
 Choice = TypeVar("Choice", bound=StrEnum)
 EngineMaker = Callable[[CoreConfig, DeviceOptions], Engine]
 
@@ -124,12 +128,14 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
         listener = _listen(_host(flags), flags["port"])
         settings = make_settings(flags, core, port=listener.getsockname()[1], environ=environ)
         _prepare_outputs(settings.outputs)
+        claim = _claim_outputs(settings.outputs)
         _log_warnings(flags, core, settings)
         options = device_options(flags)
         app = create_app(settings, core, lambda: make_engine(core, options))
     except (StartError, FooocusError, StoreError) as error:
         _refuse(error)
-    _serve(app, settings, listener)
+    with closing(claim):
+        _serve(app, settings, listener)
 
 
 def _set_up_log(level: str) -> None:
@@ -271,6 +277,17 @@ def _prepare_outputs(folder: Path) -> None:
             pass
     except OSError as error:
         raise StartError(f"cannot write to the output folder {folder}: {error.strerror}") from error
+
+
+def _claim_outputs(folder: Path) -> sqlite3.Connection:
+    """Keep other servers from going on with the jobs of this one, until the process ends."""
+    claim = sqlite3.connect(folder / "server.lock", isolation_level=None, timeout=_CLAIM_WAIT_S)
+    try:
+        claim.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        claim.close()
+        raise StartError(f"another server uses the output folder {folder}") from error
+    return claim
 
 
 def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fooocus_core.params import Image
-from fooocusapi.exceptions import StorageError, StoreError
+from fooocusapi.exceptions import InputsGoneError, StoreError
 
 
 class InputFiles:
@@ -49,12 +49,12 @@ class InputFiles:
         """A picture as it was saved.
 
         Raises:
-            StorageError: It is gone or cannot be read.
+            InputsGoneError: It is not there or cannot be read.
         """
         try:
             picture: Image = np.load(self._root / job_id / f"{number}.npy", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise StorageError("a picture that came with the request is gone") from error
+            raise InputsGoneError("a picture that came with the request is gone") from error
         return picture
 
     def remove(self, job_id: str) -> None:

@@ -70,7 +70,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     ServerStoppingError: _problem(503, "server_stopping"),
     JobKeptError: _problem(503, "server_stopping"),
     StoreError: _problem(503, "store_unavailable"),
-    StorageError: _problem(500, "storage_full"),
+    StorageError: _problem(500, "storage_unavailable"),
 }
 """Exceptions that the additive routes foresee; the class nearest to the raised one counts."""
 
@@ -110,9 +110,6 @@ def _answer(request: Request, error: Exception) -> Response:
     }
     if isinstance(error, RequestValidationError):
         content["errors"] = shown_errors(error.errors())
-    headers = _RETRY_AFTER if problem.status in (429, 503) or _is_early(error) else None
+    is_early = problem.status in (429, 503) or isinstance(error, KeyInProgressError)
+    headers = _RETRY_AFTER if is_early else None
     return JSONResponse(content, problem.status, headers, media_type=_MEDIA_TYPE)
-
-
-def _is_early(error: Exception) -> bool:
-    return isinstance(error, KeyInProgressError)

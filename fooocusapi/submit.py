@@ -18,6 +18,7 @@ from fooocusapi.exceptions import (
     JobFinishedError,
     JobNotFinishedError,
     QueueFullError,
+    ServiceError,
 )
 from fooocusapi.idempotency import IdempotencyKeys
 from fooocusapi.input_files import InputFiles
@@ -151,9 +152,11 @@ class Submitter:
         self.retention.keep(job.id)
         try:
             await self._on_intake(self.queue.submit, job, use)
-        except BaseException:
+        except BaseException as error:
             self.retention.release(job.id)
-            await asyncio.to_thread(self.input_files.remove, job.id)
+            # Whoever hangs up here does not keep the job from being stored.
+            if isinstance(error, ServiceError):
+                await asyncio.to_thread(self.input_files.remove, job.id)
             raise
         return job
 

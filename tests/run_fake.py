@@ -4,6 +4,7 @@ In the environment may stand, for tests of what goes wrong:
 
 - ``FAKE_HOLD``: every picture stops at its first step until it is cancelled;
 - ``FAKE_PASSES``: so many steps pass in spite of that;
+- ``FAKE_PACE``: so many seconds pass after each step;
 - ``FAKE_FILE_LIMIT``: no file can become larger than so many bytes.
 
 A run with the prompt ``deadly`` ends the process at once, as a driver may; one with the prompt
@@ -53,7 +54,8 @@ def _noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def make_engine(*_: object) -> FakeEngine:
     """The engine that the environment asks for."""
     usual = Script(gated="FAKE_HOLD" in os.environ)
-    engine = PromptedEngine(pace=lambda: time.sleep(PACE_S), usual=usual)
+    pace_s = float(os.environ.get("FAKE_PACE", PACE_S))
+    engine = PromptedEngine(pace=lambda: time.sleep(pace_s), usual=usual)
     engine.gate.open(int(os.environ.get("FAKE_PASSES", "0")))
     return engine
 

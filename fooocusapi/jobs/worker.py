@@ -24,7 +24,7 @@ from fooocus_core.errors import (
 )
 from fooocus_core.events import CancelToken, Event, EventSink, GeneratedImage, Warned
 from fooocus_core.params import GenerationParams
-from fooocusapi.exceptions import ServiceError, StorageError, StoreError
+from fooocusapi.exceptions import InputsGoneError, ServiceError, StorageError, StoreError
 from fooocusapi.jobs.job import Failure, Job, SavedImage
 from fooocusapi.jobs.queue import Call, JobQueue
 from fooocusapi.schemas.vocabulary import ErrorCode, FinishReason
@@ -39,6 +39,7 @@ _CODES: Mapping[type[BaseException], ErrorCode] = {
     ModelFileError: ErrorCode.MODEL_CORRUPT,
     DownloadError: ErrorCode.DOWNLOAD_FAILED,
     InvalidInputError: ErrorCode.INVALID_INPUT,
+    InputsGoneError: ErrorCode.INPUTS_GONE,
     StorageError: ErrorCode.STORAGE_FULL,
     StoreError: ErrorCode.STORAGE_FULL,
 }

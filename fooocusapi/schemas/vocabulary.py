@@ -44,6 +44,7 @@ class ErrorCode(StrEnum):
     MODEL_CORRUPT = "model_corrupt"
     DOWNLOAD_FAILED = "download_failed"
     INVALID_INPUT = "invalid_input"
+    INPUTS_GONE = "inputs_gone"
     INTERRUPTED = "interrupted"
     POISONED = "poisoned"
 

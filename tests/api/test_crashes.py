@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fooocusapi.cli import PROJECT_ROOT
 from tests.conftest import Start
 from tests.deadline import wait_until
 from tests.pictures import as_base64, encode, plain
@@ -208,3 +212,46 @@ def test_a_key_is_known_after_a_crash(start: Start) -> None:
     again = start().request("POST", TEXT_TO_IMAGE, SMALL, idempotency_key="k")
     assert again.headers["Idempotency-Replayed"] == "true"
     assert again.headers["X-Fooocus-Job-Id"] == first.headers["X-Fooocus-Job-Id"]
+
+
+def test_f38_a_second_server_on_the_same_folder_is_refused(start: Start, tmp_path: Path) -> None:
+    server = start(FAKE_HOLD="1")
+    job_id = accept(server)
+    command = [sys.executable, "-m", "tests.run_fake", "--port", "0"]
+    second = subprocess.run(
+        [*command, "--output-path", str(tmp_path / "out")],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert "another server uses the output folder" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert server.job(job_id)["attempt"] == 1
+
+
+def test_a_cancel_that_was_answered_outlives_a_crash(start: Start) -> None:
+    # Holds still before every step but after the check of the token, as a long step does.
+    server = start(FAKE_PACE="30")
+    job_id = accept(server)
+    wait_until(lambda: server.job(job_id)["status"] == "running")
+    answer = server.request("POST", f"/v1/generation/jobs/{job_id}/cancel")
+    assert answer.status == 200
+    server.kill()
+    assert start().job(job_id)["status"] == "canceled"
+
+
+def test_f14_a_store_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.run_fake", "--port", "0", "--output-path", str(tmp_path)],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "FOOOCUS_DB_CONF": "nodialect://u:secret@host/jobs"},
+    )
+    assert done.returncode == 2
+    assert "cannot be used" in done.stderr
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr

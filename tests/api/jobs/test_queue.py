@@ -8,16 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fooocus_core.errors import ImageSkipped
 from fooocusapi.exceptions import (
     JobKeptError,
     JobNotFoundError,
+    JobNotRunningError,
     QueueFullError,
     ServerStoppingError,
+    StoreError,
 )
 from fooocusapi.jobs.clock import make_clock
 from fooocusapi.jobs.job import Failure, Job, JobView
 from fooocusapi.jobs.queue import MEMORY_LIMIT, Call, JobQueue
 from fooocusapi.schemas.vocabulary import ErrorCode, FinishReason, JobStage
+from tests.fakes import WAIT_S
 from tests.jobs import MemoryStore, make_job
 
 
@@ -127,7 +131,7 @@ def test_running_and_waiting_jobs_count_for_the_size(listener: Listener) -> None
     queue.submit(make_job())
 
 
-def test_exactly_as_many_as_allowed_are_accepted_at_once(listener: Listener) -> None:
+def test_f27_exactly_as_many_as_allowed_are_accepted_at_once(listener: Listener) -> None:
     queue, start = make_queue(listener, size=50), threading.Barrier(100)
 
     def submit() -> bool:
@@ -225,3 +229,95 @@ def test_clock_never_goes_back() -> None:
     times = [clock() for _ in range(100)]
     assert times == sorted(times)
     assert times[0] > 1_600_000_000_000
+
+
+def test_f15_an_earlier_clock_that_was_ahead_is_not_gone_back_behind() -> None:
+    ahead_ms = make_clock()() + 3_600_000
+    clock = make_clock(not_before_ms=ahead_ms)
+    assert ahead_ms <= clock() < ahead_ms + 60_000
+
+
+def test_f15_times_of_a_job_are_in_order_although_the_clock_went_back(listener: Listener) -> None:
+    times = iter([500, 100])
+    queue = JobQueue(
+        store=MemoryStore(),
+        size=1,
+        on_finished=listener.finished.append,
+        clock=lambda: next(times),
+    )
+    job = make_job(queued_ms=1000)
+    run(queue, job)
+    view = job.done.result(timeout=0)
+    assert (view.queued_ms, view.started_ms, view.finished_ms) == (1000, 1000, 1000)
+
+
+def test_f12_an_end_that_cannot_be_stored_is_stored_when_that_is_possible_again(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    queue, first, second = make_queue(listener, store=store), make_job(), make_job()
+    queue.submit(first)
+    queue.submit(second)
+    queue.take()
+    store.failure = StoreError("disk full")
+    queue.end(first, FinishReason.SUCCESS)
+    assert first.done.result(timeout=0).reason is FinishReason.SUCCESS
+    assert store.views[first.id].stage is JobStage.RUNNING
+    assert "disk full" in caplog.text
+    store.failure = None
+    queue.take()
+    assert store.views[first.id].stage is JobStage.SUCCESS
+
+
+def test_f12_a_job_whose_begin_cannot_be_stored_fails_and_the_next_thing_is_done(
+    listener: Listener,
+) -> None:
+    store = MemoryStore()
+    queue, job = make_queue(listener, store=store), make_job()
+    queue.submit(job)
+    store.failure = StoreError("disk full")
+    with ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(queue.take)
+        view = job.done.result(timeout=WAIT_S)
+        assert view.failure == Failure(code=ErrorCode.STORAGE_FULL, text="disk full")
+        queue.call(lambda engine: engine)
+        assert isinstance(taking.result(timeout=WAIT_S), Call)
+
+
+def test_a_job_that_cannot_be_stored_is_not_accepted(listener: Listener) -> None:
+    store = MemoryStore()
+    store.failure = StoreError("disk full")
+    queue = make_queue(listener, size=1, store=store)
+    with pytest.raises(StoreError):
+        queue.submit(make_job())
+    store.failure = None
+    queue.submit(make_job())
+
+
+def test_a_paused_queue_serves_calls_and_begins_no_job(listener: Listener) -> None:
+    queue, job = make_queue(listener), make_job()
+    queue.pause()
+    queue.submit(job)
+    with ThreadPoolExecutor(1) as pool:
+        queue.call(lambda engine: engine)
+        assert isinstance(pool.submit(queue.take).result(timeout=WAIT_S), Call)
+        taking = pool.submit(queue.take)
+        assert queue.is_paused
+        queue.resume()
+        assert taking.result(timeout=WAIT_S) is job
+
+
+def test_skip_reaches_the_running_job_alone(listener: Listener) -> None:
+    queue, running, waiting = make_queue(listener), make_job(), make_job()
+    queue.submit(running)
+    queue.submit(waiting)
+    with pytest.raises(JobNotRunningError):
+        queue.skip(running.id)
+    queue.take()
+    queue.skip(running.id)
+    with pytest.raises(ImageSkipped):
+        running.token.raise_if_skipped()
+    running.token.raise_if_skipped()
+    waiting.token.raise_if_skipped()
+    with pytest.raises(JobNotFoundError):
+        queue.skip("nobody")
