@@ -11,7 +11,7 @@ from fooocus_core.catalog import Catalog, ModelKind, choose_base
 from fooocus_core.config import CoreConfig, DeviceOptions
 from fooocus_core.events import CancelToken, EventSink, GeneratedImage
 from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
-from fooocus_core.loading.memory import pick_device, set_up_torch
+from fooocus_core.loading.memory import device_failures, memory_errors, pick_device, set_up_torch
 from fooocus_core.loading.store import ModelFiles, ModelStore
 from fooocus_core.params import GenerationParams
 from fooocus_core.plan import Library, make_plan
@@ -75,7 +75,8 @@ class Engine:
 
         Raises:
             RunCancelled: ``cancel`` was switched; pictures handed out before are kept.
-            FooocusError: The run failed for a known cause.
+            FooocusError: The run failed for a known cause; :class:`DeviceMemoryError` and
+                :class:`DeviceFailedError` among them.
         """
         library = Library(
             styles=self._styles,
@@ -84,7 +85,8 @@ class Engine:
             max_loras=self._resources.config.defaults.max_loras,
         )
         plan = make_plan(params, library, cancel.raise_if_cancelled)
-        yield from generate(plan, self._resources, Reporter(on_event, cancel))
+        with device_failures(), memory_errors("making a picture"):
+            yield from generate(plan, self._resources, Reporter(on_event, cancel))
 
     def free_memory(self) -> None:
         """Let go of all models and of cached device memory."""

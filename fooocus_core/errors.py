@@ -31,6 +31,10 @@ class DeviceMemoryError(FooocusError):
     """The device ran out of memory; the message says during what."""
 
 
+class DeviceFailedError(FooocusError):
+    """The device answers nothing any more; only a new process can use it again."""
+
+
 class ImageSkipped(Exception):
     """The picture being made is not wanted any more. Not a :class:`FooocusError`."""
 

@@ -40,6 +40,7 @@ from fooocusapi.jobs.params_json import decode_params
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.retention import Limits, Retention
 from fooocusapi.jobs.store import JobStore
+from fooocusapi.jobs.watchdog import Watchdog
 from fooocusapi.jobs.worker import Engine, LoadParams, SaveImage, Worker
 from fooocusapi.needed_files import NeededFiles
 from fooocusapi.recovery import Recovery
@@ -75,14 +76,17 @@ def create_app(
     make_engine: Callable[[], Engine],
     *,
     today: Callable[[], date] = date.today,
+    on_lost: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """Build the application.
 
     Args:
         make_engine: Called once on the worker's thread after the start.
         today: The local date, which names the folder of new pictures.
+        on_lost: Called when only a new process can make pictures: a run hangs, or the device has
+            failed.
     """
-    services = _make_services(settings, core, make_engine, today)
+    services = _make_services(settings, core, make_engine, today, on_lost)
     app = Application(
         settings,
         title="fooocusapi",
@@ -109,6 +113,7 @@ def _make_services(
     core: CoreConfig,
     make_engine: Callable[[], Engine],
     today: Callable[[], date],
+    on_lost: Callable[[], None],
 ) -> Services:
     catalog = Catalog(core.folders)
     styles = load_styles(core.folders.user_styles)
@@ -155,7 +160,11 @@ def _make_services(
     translator = Translator(settings=settings, core=core, catalog=catalog, styles=styles)
     intake = ThreadPoolExecutor(1, thread_name_prefix="intake")
     worker = Worker(
-        queue, make_engine, _params_loader(input_files), _image_saver(settings, storage, store)
+        queue,
+        make_engine,
+        _params_loader(input_files),
+        _image_saver(settings, storage, store),
+        on_lost,
     )
     return Services(
         settings=settings,
@@ -178,6 +187,7 @@ def _make_services(
             max_attempts=settings.max_attempts,
         ),
         worker=worker,
+        watchdog=Watchdog(queue, settings.step_timeout_s, on_lost),
         responder=responder,
         webhooks=webhooks,
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
@@ -253,11 +263,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(services.recovery.run)
     services.retention.start()
     services.worker.start()
+    services.watchdog.start()
     if services.settings.preload:
         await asyncio.wrap_future(services.worker.loaded)
     yield
     await asyncio.to_thread(services.worker.stop, services.settings.shutdown_grace_s)
     await asyncio.to_thread(services.webhooks.stop, _FLUSH_S)
+    await asyncio.to_thread(services.watchdog.stop)
     await asyncio.to_thread(services.retention.stop)
     services.control_threads.shutdown(wait=False)
     services.intake.shutdown(wait=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sqlite3
 import sys
@@ -42,6 +43,9 @@ _log = logging.getLogger(__name__)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DATABASE_VARIABLE = "FOOOCUS_DB_CONF"
+RESTART_WANTED = 70
+"""Exit status of a server that has to be started again to make pictures."""
+
 _USAGE_ERROR = 2
 _SHORT_KEY = 16
 # One that is about to end may still hold the folder.
@@ -131,7 +135,9 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
         claim = _claim_outputs(settings.outputs)
         _log_warnings(flags, core, settings)
         options = device_options(flags)
-        app = create_app(settings, core, lambda: make_engine(core, options))
+        app = create_app(
+            settings, core, lambda: make_engine(core, options), on_lost=_stop_this_process
+        )
     except (StartError, FooocusError, StoreError) as error:
         _refuse(error)
     with closing(claim):
@@ -207,6 +213,7 @@ def make_settings(
         previews=flags["preview_option"] != "none",
         max_body_bytes=flags["max_body_size"],
         shutdown_grace_s=flags["shutdown_grace"],
+        step_timeout_s=flags["step_timeout"],
         cors_origins=flags["cors_allow_origins"] or (),
     )
 
@@ -302,6 +309,10 @@ def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> No
         _log.warning("anybody who reaches this address can use the server: set --apikey")
 
 
+def _stop_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(app, log_level=settings.log_level, log_config=None)
     server = Server(config, app.state.services)
@@ -309,3 +320,6 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
+    services: Services = app.state.services
+    if services.watchdog.has_bitten or services.worker.is_lost:
+        sys.exit(RESTART_WANTED)

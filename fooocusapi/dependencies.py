@@ -21,6 +21,7 @@ from fooocusapi.job_lookup import JobLookup
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.retention import Retention
 from fooocusapi.jobs.store import JobStore
+from fooocusapi.jobs.watchdog import Watchdog
 from fooocusapi.jobs.worker import Worker
 from fooocusapi.preferences import Preferences, read_key, read_prefer
 from fooocusapi.recovery import Recovery
@@ -49,6 +50,7 @@ class Services:
     storage: Storage
     queue: JobQueue
     worker: Worker
+    watchdog: Watchdog
     responder: Responder
     submitter: Submitter
     inputs: Inputs

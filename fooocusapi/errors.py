@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from fooocus_core.errors import (
+    DeviceFailedError,
     DeviceMemoryError,
     DownloadError,
     FooocusError,
@@ -135,6 +136,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ModelNotFoundError: _detail(503),
     DownloadError: _detail(503),
     DeviceMemoryError: _detail(503),
+    DeviceFailedError: _detail(503),
     ModelFileError: _detail(500),
     NotFiniteError: _detail(500),
     StorageError: _detail(500),

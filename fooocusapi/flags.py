@@ -182,7 +182,12 @@ _JOBS = (
     ),
     Flag(name="persistent", help="job-history and query-job know earlier runs.", default=False),
     Flag(name="cancel-on-disconnect", help="Cancel jobs of lost callers.", effect=_LATER),
-    Flag(name="step-timeout", help="Seconds without sign of life.", read=_seconds, effect=_LATER),
+    Flag(
+        name="step-timeout",
+        help="Seconds without a sign of life after which a run is given up; 0 = none.",
+        read=_seconds,
+        default=600.0,
+    ),
     Flag(
         name="max-attempts",
         help="Runs of a job that may end the process before it is given up.",

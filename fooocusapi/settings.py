@@ -31,6 +31,7 @@ class Settings(BaseModel):
         previews: Whether pictures of unfinished images are made at all.
         max_body_bytes: Largest request body.
         cors_origins: Origins of pages that may call; empty = any.
+        step_timeout_s: How long a run may show no sign of life; 0 = any time.
         shutdown_grace_s: How long a running image may go on after the server is told to stop.
     """
 
@@ -61,3 +62,4 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(default=100 * 1024 * 1024, ge=1)
     cors_origins: tuple[str, ...] = ()
     shutdown_grace_s: float = Field(default=30.0, ge=0.0)
+    step_timeout_s: float = Field(default=600.0, ge=0.0)

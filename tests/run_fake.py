@@ -7,8 +7,8 @@ In the environment may stand, for tests of what goes wrong:
 - ``FAKE_PACE``: so many seconds pass after each step;
 - ``FAKE_FILE_LIMIT``: no file can become larger than so many bytes.
 
-A run with the prompt ``deadly`` ends the process at once, as a driver may; one with the prompt
-``noise`` makes pictures whose files are large.
+A run with the prompt ``deadly`` ends the process, as a driver may; with ``device`` the device
+fails; with ``noise`` it makes pictures whose files are large.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fooocus_core.errors import DeviceFailedError
 from fooocus_core.events import CancelToken, EventSink, GeneratedImage
 from fooocus_core.params import GenerationParams
 from fooocusapi.cli import run
@@ -42,6 +43,9 @@ class PromptedEngine(FakeEngine):
             # Not before whoever asked has an answer.
             time.sleep(1)
             os._exit(3)
+        if params.prompt.positive == "device":
+            time.sleep(1)
+            raise DeviceFailedError("The device has failed: assert.")
         for made in super().generate(params, on_event, cancel):
             is_plain = params.prompt.positive != "noise"
             yield made if is_plain else replace(made, image=_noise(made.image.shape))

@@ -7,6 +7,7 @@ wire form.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -139,6 +140,7 @@ class Job:
         self._view = view
         self._is_cancel_asked = False
         self._is_decided = False
+        self._alive_s = time.monotonic()
 
     def view(self) -> JobView:
         """The job at this moment."""
@@ -149,6 +151,7 @@ class Job:
         """Move from WAITING to RUNNING."""
         with self._lock:
             assert self._view.stage is JobStage.WAITING
+            self._alive_s = time.monotonic()
             self._view = replace(
                 self._view,
                 stage=JobStage.RUNNING,
@@ -161,6 +164,7 @@ class Job:
     def record(self, event: Event) -> None:
         """Take in what the run tells."""
         with self._lock:
+            self._alive_s = time.monotonic()
             view = self._view
             if view.is_finished:
                 return
@@ -175,7 +179,13 @@ class Job:
     def add_image(self, image: SavedImage) -> None:
         """Take in a picture that lies on disk."""
         with self._lock:
+            self._alive_s = time.monotonic()
             self._view = replace(self._view, images=(*self._view.images, image))
+
+    def silent_s(self) -> float:
+        """Seconds since the run has last shown a sign of life."""
+        with self._lock:
+            return time.monotonic() - self._alive_s
 
     def cancel(self) -> bool:
         """Have the job end as cancelled; ``False`` if its end was decided before."""

@@ -364,6 +364,12 @@ class JobQueue:
             self._history.pop(job_id, None)
 
     @property
+    def running_job(self) -> Job | None:
+        """The job that runs."""
+        with self._changed:
+            return self._running
+
+    @property
     def is_paused(self) -> bool:
         """Whether waiting jobs are held back."""
         with self._changed:

@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import Protocol
 
 from fooocus_core.errors import (
+    DeviceFailedError,
     DeviceMemoryError,
     DownloadError,
     FooocusError,
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 _CANCEL_WAIT_S = 10.0
 _CODES: Mapping[type[BaseException], ErrorCode] = {
+    DeviceFailedError: ErrorCode.DEVICE_FAILED,
     DeviceMemoryError: ErrorCode.OUT_OF_MEMORY,
     MemoryError: ErrorCode.OUT_OF_MEMORY,
     ModelNotFoundError: ErrorCode.MODEL_NOT_FOUND,
@@ -77,6 +79,8 @@ class Worker:
         make_engine: Called on the worker's thread, so that nothing heavy delays the start.
         load_params: Reads what a job asks for.
         save_image: Stores the picture of that index of a job.
+        on_lost: Called when the device has failed. The thread ends then, and what waits stays in
+            the queue, because only a new process can use the device again.
     """
 
     def __init__(
@@ -85,11 +89,14 @@ class Worker:
         make_engine: Callable[[], Engine],
         load_params: LoadParams,
         save_image: SaveImage,
+        on_lost: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._make_engine = make_engine
         self._load_params = load_params
         self._save_image = save_image
+        self._on_lost = on_lost
+        self.is_lost = False
         self._made: Engine | None = None
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self.loaded: Future[None] = Future()
@@ -119,11 +126,14 @@ class Worker:
 
     def _work(self) -> None:
         self._load()
-        while (entry := self._queue.take()) is not None:
+        while not self.is_lost and (entry := self._queue.take()) is not None:
             if isinstance(entry, Call):
                 self._answer(entry)
             else:
                 self._run(entry)
+        if self.is_lost:
+            _log.critical("the device has failed; the server has to be started again")
+            self._on_lost()
 
     def _engine(self) -> Engine:
         if self._made is None:
@@ -141,6 +151,7 @@ class Worker:
         try:
             result = call.function(self._engine())
         except BaseException as error:  # noqa: BLE001  (handed to whoever waits)
+            self._check_device(error)
             call.done.set_exception(_fit_for_a_waiter(error))
         else:
             call.done.set_result(result)
@@ -159,6 +170,7 @@ class Worker:
                 return
         except BaseException as error:  # noqa: BLE001  (the worker outlives whatever a run raises)
             _log.error("job %s failed: %s", job.id, _reason(error), exc_info=error)
+            self._check_device(error)
             self._queue.end(job, FinishReason.ERROR, _failure(error))
         else:
             # Every picture may have been skipped.
@@ -166,6 +178,9 @@ class Worker:
             self._queue.end(job, made)
         reason = job.view().reason
         _log.info("job %s: %s after %.1f s", job.id, reason, time.monotonic() - began)
+
+    def _check_device(self, error: BaseException) -> None:
+        self.is_lost = self.is_lost or isinstance(error, DeviceFailedError)
 
     def _generate(self, job: Job) -> None:
         params = self._load_params(job)

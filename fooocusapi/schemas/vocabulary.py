@@ -45,6 +45,8 @@ class ErrorCode(StrEnum):
     DOWNLOAD_FAILED = "download_failed"
     INVALID_INPUT = "invalid_input"
     INPUTS_GONE = "inputs_gone"
+    TIMEOUT = "timeout"
+    DEVICE_FAILED = "device_failed"
     INTERRUPTED = "interrupted"
     POISONED = "poisoned"
 

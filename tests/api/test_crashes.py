@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fooocusapi.cli import PROJECT_ROOT
+from fooocusapi.cli import PROJECT_ROOT, RESTART_WANTED
 from tests.conftest import Start
 from tests.deadline import wait_until
 from tests.pictures import as_base64, encode, plain
@@ -255,3 +255,23 @@ def test_f14_a_store_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path) 
     assert "cannot be used" in done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_f05_a_server_with_a_run_that_hangs_ends_for_whoever_starts_it_again(
+    start: Start,
+) -> None:
+    server = start("--step-timeout", "0.5", FAKE_PACE="60")
+    hung, waiting = accept(server), accept(server)
+    assert server.process.wait(timeout=30) == RESTART_WANTED
+    again = start()
+    assert again.job(hung)["error"]["code"] == "timeout"
+    assert again.wait_for_end(waiting)["status"] == "succeeded"
+
+
+def test_f06_a_server_whose_device_has_failed_ends_and_keeps_what_waits(start: Start) -> None:
+    server = start()
+    failed, waiting = accept(server, prompt="device"), accept(server)
+    assert server.process.wait(timeout=30) == RESTART_WANTED
+    again = start()
+    assert again.job(failed)["error"]["code"] == "device_failed"
+    assert again.wait_for_end(waiting)["status"] == "succeeded"

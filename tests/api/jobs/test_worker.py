@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from fooocus_core.errors import (
+    DeviceFailedError,
     DeviceMemoryError,
     DownloadError,
     InvalidInputError,
@@ -42,10 +43,11 @@ class Bench:
         self.make_failure: BaseException | None = None
         self.save_failure: BaseException | None = None
         self.store = MemoryStore()
+        self.lost = threading.Event()
         self.queue = JobQueue(
             store=self.store, size=10, on_finished=lambda _: None, clock=lambda: next(ticks)
         )
-        self.worker = Worker(self.queue, self._make, self._load, self._save)
+        self.worker = Worker(self.queue, self._make, self._load, self._save, self.lost.set)
 
     def run(self, images: int = 1) -> Job:
         job = make_job(count=images)
@@ -215,6 +217,22 @@ def test_f03_a_run_that_is_out_of_memory_again_fails_and_is_not_tried_a_third_ti
     ] * 2
     assert len(bench.engine.asked) == 4
     assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+
+
+def test_f06_a_device_that_has_failed_ends_the_worker_and_keeps_what_waits(bench: Bench) -> None:
+    bench.worker.start()
+    bench.engine.play(Script(failure=DeviceFailedError("The device has failed: assert.")))
+    bench.queue.pause()
+    failed, waiting = bench.run(), bench.run()
+    bench.queue.resume()
+    assert bench.result(failed).failure == Failure(
+        code=ErrorCode.DEVICE_FAILED, text="The device has failed: assert."
+    )
+    assert bench.lost.wait(WAIT_S)
+    assert bench.worker.is_lost
+    bench.worker.stop(WAIT_S)
+    assert not bench.worker.is_alive
+    assert [view.id for view in bench.store.unfinished()] == [waiting.id]
 
 
 def test_a_skipped_picture_is_left_out_and_the_next_one_made(bench: Bench) -> None:
