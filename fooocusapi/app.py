@@ -18,7 +18,6 @@ from fastapi.middleware.gzip import GZipMiddleware
 
 from fooocus_core.catalog import Catalog
 from fooocus_core.config import CoreConfig
-from fooocus_core.events import GeneratedImage, Warned
 from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
 from fooocus_core.metadata.reading import RecordReader
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
@@ -28,22 +27,10 @@ from fooocusapi.cross_origin import Application
 from fooocusapi.dependencies import Services, require_key
 from fooocusapi.errors import add_handlers
 from fooocusapi.idempotency import IdempotencyKeys
-from fooocusapi.image_log import ImageLog
-from fooocusapi.input_files import InputFiles
 from fooocusapi.inputs import Inputs
-from fooocusapi.job_history import History
-from fooocusapi.job_lookup import JobLookup
-from fooocusapi.jobs.clock import make_clock
-from fooocusapi.jobs.database import embedded_url, open_database
-from fooocusapi.jobs.job import Job, JobView, SavedImage
-from fooocusapi.jobs.params_json import decode_params
-from fooocusapi.jobs.queue import JobQueue
-from fooocusapi.jobs.retention import Limits, Retention
-from fooocusapi.jobs.store import JobStore
-from fooocusapi.jobs.watchdog import Watchdog
-from fooocusapi.jobs.worker import Engine, LoadParams, SaveImage, Worker
+from fooocusapi.job_parts import make_job_parts
+from fooocusapi.jobs.worker import Engine
 from fooocusapi.needed_files import NeededFiles
-from fooocusapi.recovery import Recovery
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
     engines,
@@ -57,11 +44,10 @@ from fooocusapi.routers import (
     tools,
 )
 from fooocusapi.settings import Settings
-from fooocusapi.storage import Place, Storage
+from fooocusapi.storage import Storage
 from fooocusapi.submit import Submitter
 from fooocusapi.translate import Translator, unknown_styles
 from fooocusapi.translate_back import BackTranslator
-from fooocusapi.webhooks import Webhooks
 
 _log = logging.getLogger(__name__)
 
@@ -119,38 +105,7 @@ def _make_services(
     styles = load_styles(core.folders.user_styles)
     _log_style_warnings(styles, core)
     storage = Storage(settings.outputs, settings.base_url, today)
-    store = JobStore(open_database(settings.database or embedded_url(settings.outputs)))
-    input_files = InputFiles(settings.outputs)
-
-    def delete_images(view: JobView) -> None:
-        for image in view.images:
-            storage.delete(image.date, image.name)
-
-    webhooks = Webhooks(
-        settings.webhook_url,
-        public_only=settings.public_webhooks_only,
-        url_of=lambda image: storage.url(image.date, image.name),
-    )
-
-    def finished(view: JobView) -> None:
-        webhooks.announce(view)
-        retention.look(view.id)
-
-    queue = JobQueue(
-        store=store,
-        size=settings.queue_size,
-        on_finished=finished,
-        clock=make_clock(store.latest_ms() + 1),
-    )
-    limits = Limits(
-        count=settings.queue_history,
-        days=settings.retention_days,
-        size_bytes=settings.retention_bytes,
-    )
-    retention = Retention(queue, store, limits, input_files.remove, delete_images)
-    lookup = JobLookup(
-        queue=queue, store=store, since_ms=queue.now_ms(), is_persistent=settings.persistent
-    )
+    parts = make_job_parts(settings, storage, make_engine, on_lost)
     responder = Responder(storage=storage, plain_base64=settings.plain_base64)
     inputs = Inputs(
         storage=storage,
@@ -159,47 +114,31 @@ def _make_services(
     )
     translator = Translator(settings=settings, core=core, catalog=catalog, styles=styles)
     intake = ThreadPoolExecutor(1, thread_name_prefix="intake")
-    worker = Worker(
-        queue,
-        make_engine,
-        _params_loader(input_files),
-        _image_saver(settings, storage, store),
-        on_lost,
-    )
     return Services(
         settings=settings,
         catalog=catalog,
         styles=styles,
         storage=storage,
-        queue=queue,
-        store=store,
-        lookup=lookup,
-        history=History(
-            queue=queue, store=store, storage=storage, is_persistent=settings.persistent
-        ),
-        retention=retention,
-        recovery=Recovery(
-            store=store,
-            queue=queue,
-            storage=storage,
-            input_files=input_files,
-            remove_images=delete_images,
-            max_attempts=settings.max_attempts,
-        ),
-        worker=worker,
-        watchdog=Watchdog(queue, settings.step_timeout_s, on_lost),
+        queue=parts.queue,
+        store=parts.store,
+        lookup=parts.lookup,
+        history=parts.history,
+        retention=parts.retention,
+        recovery=parts.recovery,
+        worker=parts.worker,
+        watchdog=parts.watchdog,
+        webhooks=parts.webhooks,
         responder=responder,
-        webhooks=webhooks,
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
         intake=intake,
         submitter=Submitter(
-            queue=queue,
-            lookup=lookup,
-            keys=IdempotencyKeys(store),
-            retention=retention,
+            queue=parts.queue,
+            lookup=parts.lookup,
+            keys=IdempotencyKeys(parts.store),
+            retention=parts.retention,
             intake=intake,
             inputs=inputs,
-            input_files=input_files,
+            input_files=parts.input_files,
             translator=translator,
             responder=responder,
             needed=NeededFiles(core=core, catalog=catalog),
@@ -214,38 +153,6 @@ def _make_services(
             defaults=core.defaults,
         ),
     )
-
-
-def _params_loader(input_files: InputFiles) -> LoadParams:
-    return lambda job: decode_params(
-        job.stored.params, lambda number: input_files.load(job.id, number)
-    )
-
-
-def _image_saver(settings: Settings, storage: Storage, store: JobStore) -> SaveImage:
-    image_log = ImageLog(storage.root)
-
-    def save_image(job: Job, index: int, image: GeneratedImage) -> SavedImage:
-        delivery = job.view().delivery
-
-        def saved(place: Place) -> SavedImage:
-            return SavedImage(
-                date=place.folder, name=place.name, seed=image.seed, size_bytes=place.size_bytes
-            )
-
-        place = storage.save(
-            image,
-            stem=delivery.name or job.id,
-            index=index,
-            extension=delivery.extension,
-            warn=lambda text: job.record(Warned(text=text)),
-            announce=lambda place: store.add_image(job.id, index, saved(place)),
-        )
-        if settings.image_log:
-            image_log.add(place.folder, place.name, image)
-        return saved(place)
-
-    return save_image
 
 
 def _log_style_warnings(styles: StyleLibrary, core: CoreConfig) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Top may import below, never the reverse; names of one row may import each other.
 SERVICE = (
     ("cli",),
-    ("app", "commands", "cross_origin"),
+    ("app", "commands", "cross_origin", "job_parts"),
     ("routers",),
     ("problems",),
     ("dependencies", "bodies"),
