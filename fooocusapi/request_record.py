@@ -9,8 +9,8 @@ from typing import Any
 from starlette.datastructures import UploadFile
 
 from fooocusapi.inputs import is_missing
-from fooocusapi.schemas.parameters import GenerationRequest
-from fooocusapi.schemas.pictures import PictureField
+from fooocusapi.schemas.parameters import GenerationRequest, RequestModel
+from fooocusapi.schemas.pictures import holds_picture
 
 _PIECE = 1024 * 1024
 
@@ -20,10 +20,7 @@ def request_text(request: GenerationRequest) -> str:
 
     Reads uploads, so it blocks.
     """
-    content = request.model_dump(include=set(type(request).model_fields))
-    for field in request.picture_fields():
-        _replace(content, field)
-    return json.dumps(content, sort_keys=True)
+    return json.dumps(_content(request), sort_keys=True)
 
 
 def fingerprint(text: str) -> str:
@@ -31,12 +28,19 @@ def fingerprint(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _replace(content: Any, field: PictureField) -> None:
-    *way, last = field.location
-    for key in way:
-        content = content[key]
-    missing = is_missing(field.value)
-    content[last] = None if missing else f"picture with sha256 {_digest(field.value)}"
+def _content(value: Any) -> Any:
+    if isinstance(value, RequestModel):
+        return {
+            name: (_picture if holds_picture(field) else _content)(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+        }
+    if isinstance(value, list):
+        return [_content(item) for item in value]
+    return value
+
+
+def _picture(value: Any) -> str | None:
+    return None if is_missing(value) else f"picture with sha256 {_digest(value)}"
 
 
 def _digest(value: Any) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from starlette.datastructures import UploadFile
 
 from fooocusapi.request_record import fingerprint, request_text
+from fooocusapi.schemas.parameters import RequestModel
+from fooocusapi.schemas.pictures import ImageValue
 from fooocusapi.schemas.requests import InpaintOutpaintRequest, TextToImageRequest
 
 
@@ -40,3 +44,20 @@ def test_two_requests_have_the_same_text_only_if_they_ask_for_the_same(
     same = request_text(InpaintOutpaintRequest.model_validate(dict(reversed(values.items()))))
     other = request_text(InpaintOutpaintRequest.model_validate({**values, **changes}))
     assert first == same != other
+
+
+def test_pictures_are_found_wherever_they_stand() -> None:
+    class Guide(RequestModel):
+        cn_img: ImageValue = None
+
+    class Guided(TextToImageRequest):
+        image_prompts: list[Guide]
+
+    upload = UploadFile(io.BytesIO(b"content"))
+    request = Guided(image_prompts=[Guide(cn_img=upload), Guide(cn_img="text"), Guide()])
+    content = json.loads(request_text(request))
+    assert [guide["cn_img"] for guide in content["image_prompts"]] == [
+        f"picture with sha256 {fingerprint('content')}",
+        f"picture with sha256 {fingerprint('text')}",
+        None,
+    ]
