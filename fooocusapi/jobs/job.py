@@ -83,7 +83,7 @@ class JobView:
         furthest: Furthest sampling step so far.
         preview: uint8 (h, w, 3) of the unfinished image; ``None`` when there is none.
         seed: Seed of the first picture.
-        is_cancelled: It was cancelled before it had made everything asked for.
+        is_cancelled: It was cancelled before its end was decided; what it has made stays.
         failure: Why it failed.
         queued_ms, started_ms, finished_ms: Milliseconds since the epoch, 0 = not yet.
     """
