@@ -1,17 +1,22 @@
 """What does the service add to a job, and does it answer while many callers wait?
 
+How many jobs can be accepted, each on disk before it is answered, and how long does the engine wait
+between two jobs?
+
 Runs the server with the fake engine as a process of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -26,6 +31,8 @@ SMALL = {"aspect_ratios_selection": "128*128", "style_selections": []}
 JOBS = 50
 WAITING_CALLERS = 60
 PINGS = 200
+SUBMITTED, CLIENTS = 80, 8
+IN_A_ROW = 20
 START_S = 30
 
 
@@ -70,12 +77,48 @@ async def ping_times(client: httpx.AsyncClient, name: str, **settings: int) -> N
     report(f"{name}, p99", cuts[98], "ms", pings=PINGS, **settings)
 
 
+async def acceptance(client: httpx.AsyncClient) -> None:
+    """Print how many jobs are accepted per second while none is begun."""
+    (await client.post("/v1/queue/pause")).raise_for_status()
+    body = {**SMALL, "async_process": True}
+
+    async def submit() -> None:
+        for _ in range(SUBMITTED // CLIENTS):
+            (await client.post(URL, json=body)).raise_for_status()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(submit() for _ in range(CLIENTS)))
+    seconds = time.perf_counter() - began
+    report("accepted jobs", SUBMITTED / seconds, "1/s", clients=CLIENTS)
+    (await client.post("/v1/queue/clear")).raise_for_status()
+    (await client.post("/v1/queue/resume")).raise_for_status()
+
+
+async def idle_time(client: httpx.AsyncClient) -> None:
+    """Print how long the engine waits between two jobs, by the times in their records."""
+    await asyncio.gather(*(client.post(URL, json=SMALL) for _ in range(IN_A_ROW)))
+    page = (await client.get("/v1/generation/jobs", params={"limit": IN_A_ROW})).json()
+    jobs = page["jobs"][::-1]
+    waits = [
+        (
+            datetime.fromisoformat(after["started_at"])
+            - datetime.fromisoformat(before["finished_at"])
+        )
+        / timedelta(milliseconds=1)
+        for before, after in itertools.pairwise(jobs)
+    ]
+    report("idle between two jobs, median", statistics.median(waits), "ms", jobs=IN_A_ROW)
+    report("idle between two jobs, most", max(waits), "ms", jobs=IN_A_ROW)
+
+
 async def measure(url: str) -> None:
     """Measure idle and with callers that wait for their pictures."""
     limits = httpx.Limits(max_connections=WAITING_CALLERS + 10)
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
         await wait_for(client)
         await job_time(client)
+        await acceptance(client)
+        await idle_time(client)
         await ping_times(client, "/ping idle")
         callers = [
             asyncio.create_task(client.post(URL, json=SMALL)) for _ in range(WAITING_CALLERS)

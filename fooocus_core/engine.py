@@ -15,7 +15,14 @@ from fooocus_core.feature_files import preset_files
 from fooocus_core.fetching import Check
 from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
 from fooocus_core.images.arrays import Mask, to_rgb
-from fooocus_core.loading.memory import find_gpu, free_bytes, pick_device, set_up_torch
+from fooocus_core.loading.memory import (
+    device_failures,
+    find_gpu,
+    free_bytes,
+    memory_errors,
+    pick_device,
+    set_up_torch,
+)
 from fooocus_core.loading.store import ModelFiles, ModelStore
 from fooocus_core.params import GenerationParams, Image, MaskParams
 from fooocus_core.plan import Library, make_plan
@@ -105,7 +112,8 @@ class Engine:
 
         Raises:
             RunCancelled: ``cancel`` was switched; pictures handed out before are kept.
-            FooocusError: The run failed for a known cause.
+            FooocusError: The run failed for a known cause; :class:`DeviceMemoryError` and
+                :class:`DeviceFailedError` among them.
         """
         library = Library(
             styles=self._styles,
@@ -114,7 +122,8 @@ class Engine:
             max_loras=self._resources.config.defaults.max_loras,
         )
         plan = make_plan(params, library, cancel.raise_if_cancelled)
-        yield from generate(plan, self._resources, Reporter(on_event, cancel))
+        with device_failures(), memory_errors("making a picture"):
+            yield from generate(plan, self._resources, Reporter(on_event, cancel))
 
     def describe(self, image: Image, kind: DescribeKind) -> str:
         """Say in words what a picture shows; see :func:`~fooocus_core.workflows.describe.describe`.

@@ -35,5 +35,13 @@ class DeviceMemoryError(FooocusError):
     """The device ran out of memory; the message says during what."""
 
 
+class DeviceFailedError(FooocusError):
+    """The device answers nothing any more; only a new process can use it again."""
+
+
+class ImageSkipped(Exception):
+    """The picture being made is not wanted any more. Not a :class:`FooocusError`."""
+
+
 class RunCancelled(Exception):
     """The run was asked to stop. Not a :class:`FooocusError`."""

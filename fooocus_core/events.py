@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fooocus_core.choices import MetadataScheme
-from fooocus_core.errors import RunCancelled
+from fooocus_core.errors import ImageSkipped, RunCancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,14 @@ class GeneratedImage:
 
 
 class CancelToken:
-    """A one-way switch that ends one run; it belongs to that run alone."""
+    """A one-way switch that ends one run; it belongs to that run alone.
+
+    With it the picture being made can be ended, too, whereupon the run goes on with the next one.
+    """
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._skip = threading.Event()
 
     def cancel(self) -> None:
         """Ask the run to stop at its next check."""
@@ -100,3 +104,13 @@ class CancelToken:
         """Raise :class:`RunCancelled` if the run was asked to stop."""
         if self._event.is_set():
             raise RunCancelled
+
+    def skip(self) -> None:
+        """Ask the run to leave the picture being made at its next check."""
+        self._skip.set()
+
+    def raise_if_skipped(self) -> None:
+        """Raise :class:`ImageSkipped`, once for a picture that was asked to be left."""
+        if self._skip.is_set():
+            self._skip.clear()
+            raise ImageSkipped

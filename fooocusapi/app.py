@@ -18,7 +18,6 @@ from fastapi.middleware.gzip import GZipMiddleware
 
 from fooocus_core.catalog import Catalog
 from fooocus_core.config import CoreConfig
-from fooocus_core.events import GeneratedImage, Warned
 from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
 from fooocus_core.metadata.reading import RecordReader
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
@@ -27,18 +26,17 @@ from fooocusapi.bodies import describe_models
 from fooocusapi.cross_origin import Application
 from fooocusapi.dependencies import Services, require_key
 from fooocusapi.errors import add_handlers
-from fooocusapi.image_log import ImageLog
+from fooocusapi.idempotency import IdempotencyKeys
 from fooocusapi.inputs import Inputs
-from fooocusapi.jobs.clock import make_clock
-from fooocusapi.jobs.job import Job, JobView, SavedImage
-from fooocusapi.jobs.queue import JobQueue
-from fooocusapi.jobs.worker import Engine, SaveImage, Worker
+from fooocusapi.job_parts import make_job_parts
+from fooocusapi.jobs.worker import Engine
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
     engines,
     files,
     generation,
     health,
+    job_control,
     jobs,
     pages,
     tools,
@@ -49,7 +47,6 @@ from fooocusapi.storage import Storage
 from fooocusapi.submit import Submitter
 from fooocusapi.translate import Translator, unknown_styles
 from fooocusapi.translate_back import BackTranslator
-from fooocusapi.webhooks import Webhooks
 
 _log = logging.getLogger(__name__)
 
@@ -64,14 +61,17 @@ def create_app(
     make_engine: Callable[[], Engine],
     *,
     today: Callable[[], date] = date.today,
+    on_lost: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """Build the application.
 
     Args:
         make_engine: Called once on the worker's thread after the start.
         today: The local date, which names the folder of new pictures.
+        on_lost: Called when only a new process can make pictures: a run hangs, or the device has
+            failed.
     """
-    services = _make_services(settings, core, make_engine, today)
+    services = _make_services(settings, core, make_engine, today, on_lost)
     app = Application(
         settings,
         title="fooocusapi",
@@ -83,7 +83,7 @@ def create_app(
     )
     app.state.services = services
     keyed = [Depends(require_key)]
-    for module in (generation, tools, jobs, engines, pages):
+    for module in (generation, tools, jobs, job_control, engines, pages):
         app.include_router(module.router, dependencies=keyed)
     app.include_router(files.router)
     app.include_router(health.router)
@@ -98,28 +98,13 @@ def _make_services(
     core: CoreConfig,
     make_engine: Callable[[], Engine],
     today: Callable[[], date],
+    on_lost: Callable[[], None],
 ) -> Services:
     catalog = Catalog(core.folders)
     styles = load_styles(core.folders.user_styles)
     _log_style_warnings(styles, core)
     storage = Storage(settings.outputs, settings.base_url, today)
-
-    def delete_images(view: JobView) -> None:
-        for image in view.images:
-            storage.delete(image.date, image.name)
-
-    webhooks = Webhooks(
-        settings.webhook_url,
-        public_only=settings.public_webhooks_only,
-        url_of=lambda image: storage.url(image.date, image.name),
-    )
-    queue = JobQueue(
-        size=settings.queue_size,
-        history=settings.queue_history,
-        on_finished=webhooks.announce,
-        on_dropped=delete_images,
-        clock=make_clock(),
-    )
+    parts = make_job_parts(settings, storage, make_engine, on_lost)
     responder = Responder(storage=storage, plain_base64=settings.plain_base64)
     inputs = Inputs(
         storage=storage,
@@ -127,17 +112,35 @@ def _make_services(
         allow_private=settings.allow_private_urls,
     )
     translator = Translator(settings=settings, core=core, catalog=catalog, styles=styles)
+    intake = ThreadPoolExecutor(1, thread_name_prefix="intake")
     return Services(
         settings=settings,
         catalog=catalog,
         styles=styles,
         storage=storage,
-        queue=queue,
-        worker=Worker(queue, make_engine, _image_saver(settings, storage)),
+        queue=parts.queue,
+        store=parts.store,
+        lookup=parts.lookup,
+        history=parts.history,
+        retention=parts.retention,
+        recovery=parts.recovery,
+        worker=parts.worker,
+        watchdog=parts.watchdog,
+        webhooks=parts.webhooks,
         responder=responder,
-        webhooks=webhooks,
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
-        submitter=Submitter(queue=queue, inputs=inputs, translator=translator, responder=responder),
+        intake=intake,
+        submitter=Submitter(
+            queue=parts.queue,
+            lookup=parts.lookup,
+            keys=IdempotencyKeys(parts.store),
+            retention=parts.retention,
+            intake=intake,
+            inputs=inputs,
+            input_files=parts.input_files,
+            translator=translator,
+            responder=responder,
+        ),
         inputs=inputs,
         back_translator=BackTranslator(
             reader=RecordReader(
@@ -148,25 +151,6 @@ def _make_services(
             defaults=core.defaults,
         ),
     )
-
-
-def _image_saver(settings: Settings, storage: Storage) -> SaveImage:
-    image_log = ImageLog(storage.root)
-
-    def save_image(job: Job, index: int, image: GeneratedImage) -> SavedImage:
-        delivery = job.view().delivery
-        folder, name = storage.save(
-            image,
-            stem=delivery.name or job.id,
-            index=index,
-            extension=delivery.extension,
-            warn=lambda text: job.record(Warned(text=text)),
-        )
-        if settings.image_log:
-            image_log.add(folder, name, image)
-        return SavedImage(date=folder, name=name, seed=image.seed)
-
-    return save_image
 
 
 def _log_style_warnings(styles: StyleLibrary, core: CoreConfig) -> None:
@@ -181,13 +165,20 @@ def _log_style_warnings(styles: StyleLibrary, core: CoreConfig) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.webhooks.start()
+    await asyncio.to_thread(services.recovery.run)
+    services.retention.start()
     services.worker.start()
+    services.watchdog.start()
     if services.settings.preload:
         await asyncio.wrap_future(services.worker.loaded)
     yield
     await asyncio.to_thread(services.worker.stop, services.settings.shutdown_grace_s)
     await asyncio.to_thread(services.webhooks.stop, _FLUSH_S)
+    await asyncio.to_thread(services.watchdog.stop)
+    await asyncio.to_thread(services.retention.stop)
     services.control_threads.shutdown(wait=False)
+    services.intake.shutdown(wait=False)
+    services.store.close()
 
 
 def _openapi_with_bodies(app: FastAPI) -> Callable[[], dict[str, Any]]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -34,8 +37,10 @@ from fooocusapi.commands import config_lines
 from fooocusapi.dependencies import Services
 from fooocusapi.doctor_command import can_serve, examine, report_lines
 from fooocusapi.download_command import fetch_missing, list_lines, look_for
+from fooocusapi.exceptions import StoreError
 from fooocusapi.fetch_rules import MirrorError, read_fetch_rules
 from fooocusapi.flags import Effect, FlagValues, read_flags
+from fooocusapi.jobs.database import configured_url
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.log_format import LineFormatter
 from fooocusapi.settings import Settings
@@ -44,8 +49,14 @@ _log = logging.getLogger(__name__)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 _COMMANDS = ("config", "download", "doctor")
+DATABASE_VARIABLE = "FOOOCUS_DB_CONF"
+RESTART_WANTED = 70
+"""Exit status of a server that has to be started again to make pictures."""
+
 _USAGE_ERROR, _INTERRUPTED = 2, 130
 _SHORT_KEY = 16
+# One that is about to end may still hold the folder.
+_CLAIM_WAIT_S = 5.0
 Choice = TypeVar("Choice", bound=StrEnum)
 EngineMaker = Callable[[CoreConfig, DeviceOptions], Engine]
 
@@ -72,7 +83,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
         if self.force_exit and self._loop is not None:
             # Locks must not be taken here: the signal may have come while one was held.
-            self._loop.call_soon_threadsafe(self._services.queue.stop_running)
+            self._loop.call_soon_threadsafe(self._services.queue.interrupt)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain the worker beside closing connections."""
@@ -110,7 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def show_config(flags: FlagValues, environ: Mapping[str, str]) -> None:
     """Print every value in effect with its source; what could not be used goes to stderr."""
     core = _read_core_or_end(flags, environ)
-    settings = make_settings(flags, core, port=flags["port"])
+    try:
+        settings = make_settings(flags, core, port=flags["port"], environ=environ)
+    except StoreError as error:
+        _refuse(error)
     for line in config_lines(flags, core, settings):
         sys.stdout.write(f"{line}\n")
 
@@ -159,14 +173,18 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
     try:
         core = read_core(flags, environ)
         listener = _listen(_host(flags), flags["port"])
-        settings = make_settings(flags, core, port=listener.getsockname()[1])
+        settings = make_settings(flags, core, port=listener.getsockname()[1], environ=environ)
         _prepare_outputs(settings.outputs)
-    except (StartError, FooocusError, MirrorError) as error:
+        claim = _claim_outputs(settings.outputs)
+        _log_warnings(flags, core, settings)
+        options = device_options(flags)
+        app = create_app(
+            settings, core, lambda: make_engine(core, options), on_lost=_stop_this_process
+        )
+    except (StartError, FooocusError, MirrorError, StoreError) as error:
         _refuse(error)
-    _log_warnings(flags, core, settings)
-    options = device_options(flags)
-    app = create_app(settings, core, lambda: make_engine(core, options))
-    _serve(app, settings, listener)
+    with closing(claim):
+        _serve(app, settings, listener)
 
 
 def _set_up_log(flags: FlagValues) -> None:
@@ -174,8 +192,9 @@ def _set_up_log(flags: FlagValues) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
-    # Below that level they log the addresses of webhooks and pictures, which may hold secrets.
-    for name in ("httpx", "httpx2", "httpcore", "httpcore2"):
+    # Below that level the first four log the addresses of webhooks and pictures, which may hold
+    # secrets, and the last how it works.
+    for name in ("httpx", "httpx2", "httpcore", "httpcore2", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -226,9 +245,16 @@ def read_core(
     return replace(core, fetching=read_fetch_rules(flags, environ, core.preset))
 
 
-def make_settings(flags: FlagValues, core: CoreConfig, *, port: int) -> Settings:
-    """The service's options; ``port`` is the one really listened on."""
+def make_settings(
+    flags: FlagValues, core: CoreConfig, *, port: int, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """The service's options; ``port`` is the one really listened on.
+
+    Raises:
+        StoreError: The job store's address cannot be read.
+    """
     host = _host(flags)
+    database = (environ or {}).get(DATABASE_VARIABLE)
     return Settings(
         outputs=core.folders.outputs,
         host=host,
@@ -238,6 +264,11 @@ def make_settings(flags: FlagValues, core: CoreConfig, *, port: int) -> Settings
         preload=flags["preload_pipeline"],
         queue_size=flags["queue_size"],
         queue_history=flags["queue_history"],
+        retention_days=flags["retention_days"],
+        retention_bytes=flags["retention_bytes"],
+        persistent=flags["persistent"],
+        max_attempts=flags["max_attempts"],
+        database=configured_url(database, PROJECT_ROOT) if database else None,
         apikey=flags["apikey"],
         plain_base64=flags["plain_base64"],
         webhook_url=flags["webhook_url"],
@@ -249,6 +280,7 @@ def make_settings(flags: FlagValues, core: CoreConfig, *, port: int) -> Settings
         previews=flags["preview_option"] != "none",
         max_body_bytes=flags["max_body_size"],
         shutdown_grace_s=flags["shutdown_grace"],
+        step_timeout_s=flags["step_timeout"],
         cors_origins=flags["cors_allow_origins"] or (),
     )
 
@@ -336,6 +368,17 @@ def _prepare_outputs(folder: Path) -> None:
         raise StartError(f"cannot write to the output folder {folder}: {error.strerror}") from error
 
 
+def _claim_outputs(folder: Path) -> sqlite3.Connection:
+    """Keep other servers from going on with the jobs of this one, until the process ends."""
+    claim = sqlite3.connect(folder / "server.lock", isolation_level=None, timeout=_CLAIM_WAIT_S)
+    try:
+        claim.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        claim.close()
+        raise StartError(f"another server uses the output folder {folder}") from error
+    return claim
+
+
 def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> None:
     for flag in flags.given:
         if flag.effect is Effect.LATER:
@@ -348,6 +391,10 @@ def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> No
         _log.warning("anybody who reaches this address can use the server: set --apikey")
 
 
+def _stop_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(app, log_level=settings.log_level, log_config=None)
     server = Server(config, app.state.services)
@@ -355,3 +402,6 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
+    services: Services = app.state.services
+    if services.watchdog.has_bitten or services.worker.is_lost:
+        sys.exit(RESTART_WANTED)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from fooocus_core.config import CoreConfig
 from fooocus_core.params import Lora, Size
 from fooocusapi.flags import SECTIONS, Effect, Flag, FlagValues, Source
+from fooocusapi.jobs.database import embedded_url
 from fooocusapi.settings import Settings
 
 _MASK = "********"
@@ -28,6 +29,11 @@ def config_lines(flags: FlagValues, core: CoreConfig, settings: Settings) -> Ite
             yield f"[{title}]"
             yield from (_flag_line(flag, flags, core, settings) for flag in shown)
             yield ""
+    yield "[job store]"
+    database = settings.database or embedded_url(settings.outputs)
+    source = "built-in" if settings.database is None else "environment"
+    yield f"FOOOCUS_DB_CONF = {database.render_as_string(hide_password=True)}  ({source})"
+    yield ""
     yield f"[configuration, preset {core.preset}]"
     for key, value in core.values.items():
         yield f"{key} = {_show(value)}  ({core.sources[key]})"

@@ -10,7 +10,15 @@ from starlette.types import ASGIApp, Message, Send
 
 from fooocusapi.settings import Settings
 
-_EXPOSED = ("X-Fooocus-Job-Id", "X-Fooocus-Warning", "X-Fooocus-Error")
+_EXPOSED = (
+    "X-Fooocus-Job-Id",
+    "X-Fooocus-Warning",
+    "X-Fooocus-Error",
+    "Location",
+    "Retry-After",
+    "Preference-Applied",
+    "Idempotency-Replayed",
+)
 _CREDENTIALS = "Access-Control-Allow-Credentials"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
@@ -15,8 +16,15 @@ from fastapi import Depends, Header, Query, Request
 from fooocus_core.catalog import Catalog
 from fooocus_core.prompt.styles import StyleLibrary
 from fooocusapi.inputs import Inputs
+from fooocusapi.job_history import History
+from fooocusapi.job_lookup import JobLookup
 from fooocusapi.jobs.queue import JobQueue
+from fooocusapi.jobs.retention import Retention
+from fooocusapi.jobs.store import JobStore
+from fooocusapi.jobs.watchdog import Watchdog
 from fooocusapi.jobs.worker import Worker
+from fooocusapi.preferences import Preferences, read_key, read_prefer
+from fooocusapi.recovery import Recovery
 from fooocusapi.respond import Responder
 from fooocusapi.security import check_key
 from fooocusapi.settings import Settings
@@ -33,6 +41,7 @@ class Services:
     Attributes:
         control_threads: For looking after jobs, which must answer although every thread that
             translates requests and converts pictures is taken.
+        intake: The one thread on which jobs are accepted.
     """
 
     settings: Settings
@@ -41,12 +50,19 @@ class Services:
     storage: Storage
     queue: JobQueue
     worker: Worker
+    watchdog: Watchdog
     responder: Responder
     submitter: Submitter
     inputs: Inputs
     back_translator: BackTranslator
     webhooks: Webhooks
     control_threads: Executor
+    intake: Executor
+    store: JobStore
+    retention: Retention
+    recovery: Recovery
+    lookup: JobLookup
+    history: History
 
 
 async def get_services(request: Request) -> Services:
@@ -65,15 +81,36 @@ async def require_key(
     check_key(services.settings.apikey, x_api_key)
 
 
-async def wants_png(
+async def preferences(
     request: Request,
     accept: Annotated[
         str, Query(description="`image/png` for the bytes of one picture; wins over the header.")
     ] = "",
-) -> bool:
-    """Whether the caller accepts exactly ``image/png``."""
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="The same key and the same body mean the same job, for a day."),
+    ] = None,
+    prefer: Annotated[
+        list[str] | None,
+        Header(description="`respond-async`: 202 at once. `wait=60`: 202 after a minute."),
+    ] = None,
+) -> Preferences:
+    """What the caller wants apart from the picture."""
     effective = accept or request.headers.get("accept", "")
-    return bare_media_type(effective) == "image/png"
+    responds_async, wait_s = read_prefer(prefer or [])
+    return Preferences(
+        wants_png=bare_media_type(effective) == "image/png",
+        responds_async=responds_async,
+        wait_s=wait_s,
+        key=read_key(idempotency_key),
+        scope=_scope(request),
+    )
+
+
+def _scope(request: Request) -> str:
+    """Whose idempotency keys these are: those of one API key, on one route."""
+    who = request.headers.get("x-api-key", "")
+    return sha256(f"{request.url.path}\n{who}".encode(errors="replace")).hexdigest()
 
 
 def bare_media_type(text: str) -> str:
@@ -81,4 +118,4 @@ def bare_media_type(text: str) -> str:
     return text.partition(";")[0].strip().lower()
 
 
-WantsPng = Annotated[bool, Depends(wants_png)]
+PreferencesDep = Annotated[Preferences, Depends(preferences)]

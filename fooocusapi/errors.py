@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from fooocus_core.errors import (
+    DeviceFailedError,
     DeviceMemoryError,
     DownloadError,
     FooocusError,
@@ -25,15 +26,24 @@ from fooocusapi.exceptions import (
     BodyTooLargeError,
     ForbiddenError,
     HistoryEntryNotFoundError,
+    InputsGoneError,
     InvalidFieldError,
+    InvalidKeyError,
+    JobFinishedError,
+    JobKeptError,
     JobNotFinishedError,
     JobNotFoundError,
+    JobNotRunningError,
+    KeyInProgressError,
+    KeyReusedError,
     ModelMissingError,
     QueueFullError,
     ServerStoppingError,
     ServiceError,
     StorageError,
     StoredFileNotFoundError,
+    StoredParamsError,
+    StoreError,
 )
 from fooocusapi.respond import unknown_job
 
@@ -53,8 +63,22 @@ def _body(status: int, content: object) -> Answer:
     return lambda _error: JSONResponse(content, status_code=status)
 
 
-def _invalid(errors: Sequence[Mapping[str, Any]]) -> Response:
-    detail = [
+def _kept(error: JobKeptError) -> Response:
+    headers = {"X-Fooocus-Job-Id": error.job_id}
+    return JSONResponse({"detail": str(error)}, status_code=503, headers=headers)
+
+
+def _coded(status: int, code: str, headers: Mapping[str, str] | None = None) -> Answer:
+    def answer(error: Exception) -> Response:
+        content = {"detail": str(error), "code": code}
+        return JSONResponse(content, status_code=status, headers=headers)
+
+    return answer
+
+
+def shown_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What validation complains about, fit to be sent: refused values are cut short."""
+    return [
         {
             "type": error["type"],
             "loc": list(error["loc"]),
@@ -63,7 +87,10 @@ def _invalid(errors: Sequence[Mapping[str, Any]]) -> Response:
         }
         for error in errors
     ]
-    return JSONResponse({"detail": detail}, status_code=422)
+
+
+def _invalid(errors: Sequence[Mapping[str, Any]]) -> Response:
+    return JSONResponse({"detail": shown_errors(errors)}, status_code=422)
 
 
 def _invalid_request(error: RequestValidationError) -> Response:
@@ -94,14 +121,24 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     HistoryEntryNotFoundError: _body(404, {"message": "Not found", "detail": "Not found"}),
     StoredFileNotFoundError: _detail(404, "Not Found"),
     JobNotFinishedError: _detail(409),
+    JobFinishedError: _detail(409),
+    JobNotRunningError: _detail(409),
+    InputsGoneError: _detail(409),
+    InvalidKeyError: _coded(400, "invalid_idempotency_key"),
+    KeyReusedError: _coded(422, "idempotency_key_reused"),
+    KeyInProgressError: _coded(409, "idempotency_in_progress", {"Retry-After": "1"}),
     BodyTooLargeError: _detail(413),
     QueueFullError: _detail(429),
     ServerStoppingError: _detail(503),
+    JobKeptError: _kept,
+    StoreError: _detail(503),
+    StoredParamsError: _UNFORESEEN,
     ModelMissingError: _detail(503),
     ModelNotFoundError: _detail(503),
     DownloadError: _detail(503),
     PackageMissingError: _detail(503),
     DeviceMemoryError: _detail(503),
+    DeviceFailedError: _detail(503),
     ModelFileError: _detail(500),
     NotFiniteError: _detail(500),
     StorageError: _detail(500),

@@ -38,12 +38,56 @@ class ServerStoppingError(ServiceError):
     """The server is shutting down and accepts no further work."""
 
 
+class JobKeptError(ServerStoppingError):
+    """The server is shutting down before the job has ended; it goes on after the next start.
+
+    Args:
+        job_id: The job that a caller waited for.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the server is stopping; job {job_id} goes on when it runs again")
+        self.job_id = job_id
+
+
+class StoreError(ServiceError):
+    """The job store, or the folder of its pictures, cannot be used."""
+
+
+class StoredParamsError(ServiceError):
+    """What a stored job asks for is not understood."""
+
+
 class JobNotFoundError(ServiceError):
     """No job of that id is known."""
 
 
 class JobNotFinishedError(ServiceError):
     """The job has not ended yet, so it cannot be removed."""
+
+
+class JobFinishedError(ServiceError):
+    """The job has ended already, so nothing can be changed about it."""
+
+
+class JobNotRunningError(ServiceError):
+    """The job does not run, so no picture of it can be skipped."""
+
+
+class InputsGoneError(ServiceError):
+    """The pictures that came with the request were removed, so it cannot be made again."""
+
+
+class InvalidKeyError(ServiceError):
+    """The header Idempotency-Key is malformed."""
+
+
+class KeyReusedError(ServiceError):
+    """The header Idempotency-Key was used with another request."""
+
+
+class KeyInProgressError(ServiceError):
+    """The first request with this Idempotency-Key is still being accepted."""
 
 
 class HistoryEntryNotFoundError(ServiceError):

@@ -194,12 +194,32 @@ _JOBS = (
         read=_whole(0),
         default=0,
     ),
-    Flag(name="persistent", help="History of earlier runs.", default=False, effect=_LATER),
+    Flag(name="persistent", help="job-history and query-job know earlier runs.", default=False),
     Flag(name="cancel-on-disconnect", help="Cancel jobs of lost callers.", effect=_LATER),
-    Flag(name="step-timeout", help="Seconds without sign of life.", read=_seconds, effect=_LATER),
-    Flag(name="max-attempts", help="Attempts after crashes.", read=_whole(1), effect=_LATER),
-    Flag(name="retention-days", help="Days to keep results.", read=_whole(0), effect=_LATER),
-    Flag(name="retention-bytes", help="Bytes of results to keep.", read=_whole(0), effect=_LATER),
+    Flag(
+        name="step-timeout",
+        help="Seconds without a sign of life after which a run is given up; 0 = none.",
+        read=_seconds,
+        default=600.0,
+    ),
+    Flag(
+        name="max-attempts",
+        help="Runs of a job that may end the process before it is given up.",
+        read=_whole(1),
+        default=2,
+    ),
+    Flag(
+        name="retention-days",
+        help="Days that finished jobs are kept, with their files; 0 = no limit.",
+        read=_whole(0),
+        default=0,
+    ),
+    Flag(
+        name="retention-bytes",
+        help="Bytes that pictures of finished jobs may take; 0 = no limit.",
+        read=_whole(0),
+        default=0,
+    ),
 )
 _WEBHOOKS = (
     Flag(name="webhook-url", help="Told of every ended job.", read=_webhook, is_secret=True),

@@ -21,8 +21,6 @@ from fooocusapi.exceptions import StoredFileNotFoundError
 from fooocusapi.jobs.job import JobView, SavedImage
 from fooocusapi.jobs.queue import QueueView
 from fooocusapi.schemas.responses import (
-    HistoryEntry,
-    JobHistory,
     JobObject,
     QueueSizes,
     ResultItem,
@@ -38,6 +36,7 @@ class AnswerForm(StrEnum):
     """The forms in which a generation answers."""
 
     JOB = "job object"
+    ACCEPTED = "job object, as an answer before the end"
     LIST = "list of results"
     PNG = "image/png"
 
@@ -61,6 +60,9 @@ class Responder:
         if form is AnswerForm.JOB:
             job = self.job_object(view, with_preview=False)
             return _json(job, _headers(view, job.job_result))
+        if form is AnswerForm.ACCEPTED:
+            job = self.job_object(view, with_preview=False)
+            return _json(job, {**_headers(view, job.job_result), **place_header(view.id)}, 202)
         if form is AnswerForm.LIST:
             items = self._items(view)
             content = [item.model_dump() for item in items]
@@ -77,9 +79,9 @@ class Responder:
             job_id=view.id,
             job_type=view.kind,
             job_stage=view.stage,
-            job_progress=_progress(view),
-            job_status=_status(view),
-            job_step_preview=_preview(view) if with_preview else None,
+            job_progress=progress_of(view),
+            job_status=status_text(view),
+            job_step_preview=_preview(view.preview) if with_preview else None,
             job_result=self._items(view) if view.is_finished else None,
         )
 
@@ -153,19 +155,9 @@ def queue_sizes(view: QueueView) -> QueueSizes:
     )
 
 
-def job_history(
-    view: QueueView, *, job_id: str | None, page: int | None, page_size: int | None
-) -> JobHistory:
-    """Unfinished and finished jobs; with a page or its size given, pages with the newest first."""
-    finished = [job for job in view.finished if job_id in (None, job.id)]
-    if page is not None or page_size is not None:
-        size = page_size or 20
-        start = (page or 0) * size
-        finished = finished[::-1][start : start + size]
-    return JobHistory(
-        queue=[_entry(job) for job in view.unfinished if job_id in (None, job.id)],
-        history=[_entry(job) for job in finished],
-    )
+def place_header(job_id: str) -> dict[str, str]:
+    """The header that says where a job is told of."""
+    return {"Location": f"/v1/generation/jobs/{job_id}"}
 
 
 def header_text(text: str, limit: int) -> str:
@@ -195,29 +187,20 @@ def _headers(view: JobView, items: Sequence[ResultItem] | None = None) -> dict[s
     headers = {"X-Fooocus-Job-Id": view.id}
     headers.update(warning_header(warnings_of(view, items)))
     if view.reason is FinishReason.ERROR:
-        headers["X-Fooocus-Error"] = header_text(view.error or "unknown", _MAX_ERROR)
+        headers["X-Fooocus-Error"] = header_text(_error(view), _MAX_ERROR)
     return headers
 
 
-def _json(body: JobObject, headers: dict[str, str]) -> Response:
-    return JSONResponse(body.model_dump(), headers=headers)
-
-
-def _entry(view: JobView) -> HistoryEntry:
-    return HistoryEntry(
-        job_id=view.id,
-        is_finished=view.is_finished,
-        in_queue_mills=view.queued_ms,
-        start_mills=view.started_ms,
-        finish_mills=view.finished_ms,
-    )
+def _json(body: JobObject, headers: dict[str, str], status: int = 200) -> Response:
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)
 
 
 def _failed_item(reason: FinishReason, seed: str) -> ResultItem:
     return ResultItem(base64=None, url=None, seed=seed, finish_reason=reason)
 
 
-def _progress(view: JobView) -> int:
+def progress_of(view: JobView) -> int:
+    """How far a job is, 0-100."""
     if view.stage is JobStage.SUCCESS:
         return 100
     sampled = _sampling_percent(view.furthest) if view.furthest else 0
@@ -229,12 +212,13 @@ def _sampling_percent(step: SamplingStep) -> int:
     return int(_SAMPLING_FROM + _SAMPLING_SPAN * done / (step.steps * step.images))
 
 
-def _status(view: JobView) -> str | None:
+def status_text(view: JobView) -> str | None:
+    """What a job is doing, or how it ended, in a few words."""
     if view.stage is JobStage.SUCCESS:
         return "Finished"
     if view.stage is JobStage.ERROR:
         cancelled = view.reason is FinishReason.USER_CANCEL
-        return "User cancelled" if cancelled else f"Failed: {view.error}"
+        return "User cancelled" if cancelled else f"Failed: {_error(view)}"
     if view.progress is None:
         return None
     if (step := view.progress.sampling) is not None:
@@ -242,8 +226,12 @@ def _status(view: JobView) -> str | None:
     return view.progress.text
 
 
-def _preview(view: JobView) -> str | None:
-    return None if view.preview is None else png_text(view.preview)
+def _error(view: JobView) -> str:
+    return "unknown" if view.failure is None else view.failure.text
+
+
+def _preview(image: Image | None) -> str | None:
+    return None if image is None else png_text(image)
 
 
 def png_text(image: Image) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import URL
 
 
 class Settings(BaseModel):
@@ -15,6 +16,11 @@ class Settings(BaseModel):
         preload: Load the models before the first request is accepted.
         queue_size: Most jobs that wait or run at a time.
         queue_history: Most finished jobs that are kept, with their files; 0 = no limit.
+        retention_days: Finished jobs are kept so long, with their files; 0 = no limit.
+        retention_bytes: Pictures of finished jobs may take so much room; 0 = no limit.
+        persistent: The history shows jobs of earlier runs of the server, too.
+        max_attempts: A job whose runs have ended the process so often is not begun again.
+        database: SQLAlchemy address of the job store; ``None`` = a file in the output folder.
         plain_base64: Leave the ``data:`` prefix out of base64 results.
         webhook_url: Told of every ended job whose request names nobody else.
         public_webhooks_only: Requests may name globally routable receivers only.
@@ -25,10 +31,11 @@ class Settings(BaseModel):
         previews: Whether pictures of unfinished images are made at all.
         max_body_bytes: Largest request body.
         cors_origins: Origins of pages that may call; empty = any.
+        step_timeout_s: How long a run may show no sign of life; 0 = any time.
         shutdown_grace_s: How long a running image may go on after the server is told to stop.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     outputs: Path
     host: str = "127.0.0.1"
@@ -38,6 +45,11 @@ class Settings(BaseModel):
     preload: bool = False
     queue_size: int = Field(default=100, ge=1)
     queue_history: int = Field(default=0, ge=0)
+    retention_days: int = Field(default=0, ge=0)
+    retention_bytes: int = Field(default=0, ge=0)
+    persistent: bool = False
+    max_attempts: int = Field(default=2, ge=1)
+    database: URL | None = None
     apikey: str | None = None
     plain_base64: bool = False
     webhook_url: str | None = None
@@ -50,3 +62,4 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(default=100 * 1024 * 1024, ge=1)
     cors_origins: tuple[str, ...] = ()
     shutdown_grace_s: float = Field(default=30.0, ge=0.0)
+    step_timeout_s: float = Field(default=600.0, ge=0.0)

@@ -6,6 +6,7 @@ Writes, addresses, converts and removes them. Knows no jobs.
 from __future__ import annotations
 
 import io
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ _FORMATS: Mapping[SaveExtension, ImageFormat] = {
     SaveExtension.WEBP: "webp",
 }
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_PART = ".part"
 _MAX_STEM_CHARACTERS, _MAX_STEM_BYTES = 120, 200
 
 
@@ -39,6 +41,15 @@ class StoredFile:
 
     path: Path
     media_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a saved picture lies: folder (a date) and file name, and its size in bytes."""
+
+    folder: str
+    name: str
+    size_bytes: int
 
 
 def clean_name(name: str) -> str:
@@ -86,16 +97,16 @@ class Storage:
         index: int,
         extension: SaveExtension,
         warn: Callable[[str], None],
-    ) -> tuple[str, str]:
+        announce: Callable[[Place], None] = lambda _: None,
+    ) -> Place:
         """Write a picture under a name that no other file has.
 
         Args:
             stem: A name as :func:`clean_name` returns it.
             index: 0-based number of the picture in its job.
             warn: Told, in a sentence, if the record does not fit into the file.
-
-        Returns:
-            Date folder and file name.
+            announce: Told the place before the picture gets its name there, so that whoever
+                accounts for files knows of it even if the process ends right then.
 
         Raises:
             StorageError: It could not be written; no part of it is left.
@@ -104,18 +115,28 @@ class Storage:
         encoded = encode_image(image.image, _FORMATS[extension], image.record)
         if encoded.record_left_out:
             warn("The metadata were left out of the picture: a JPEG holds 64 KiB of them at most.")
-        temporary = folder / f".{uuid4().hex}.part"
+        temporary = folder / f".{uuid4().hex}{_PART}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(encoded.content)
+            _write(temporary, encoded.content)
             with self._lock:
                 path = _free_path(folder, stem, f"-{index}.{extension}")
+                size_bytes = len(encoded.content)
+                place = Place(folder=folder.name, name=path.name, size_bytes=size_bytes)
+                announce(place)
                 temporary.rename(path)
         except OSError as error:
+            raise StorageError(f"the picture could not be saved: {error.strerror}") from error
+        finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            raise StorageError(f"the picture could not be saved: {error.strerror}") from error
-        return folder.name, path.name
+        return place
+
+    def remove_unfinished(self) -> None:
+        """Remove what a process that was killed had begun to write."""
+        for part in self.root.glob(f"*/.*{_PART}"):
+            with suppress(OSError):
+                part.unlink()
 
     def url(self, folder: str, name: str) -> str:
         """Absolute address of a stored picture."""
@@ -138,6 +159,10 @@ class Storage:
         except OSError as error:
             raise StoredFileNotFoundError("no such file") from error
         raise StoredFileNotFoundError("no such file")
+
+    def has(self, folder: str, name: str) -> bool:
+        """Whether a picture that was saved is still there."""
+        return (self.root / folder / name).is_file()
 
     def read(self, folder: str, name: str) -> bytes:
         """The bytes of a stored picture, as saved.
@@ -172,6 +197,14 @@ def convert(path: Path, media_type: str) -> bytes:
     buffer = io.BytesIO()
     converted.save(buffer, target, **({} if target == "PNG" else {"quality": 95}))
     return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        # A name that points to bytes still on their way would be half a picture after a power cut.
+        os.fsync(file.fileno())
 
 
 def _free_path(folder: Path, stem: str, ending: str) -> Path:

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from fooocus_core.downloads import ModelFile
-from fooocusapi.exceptions import QueueFullError
+from fooocusapi.exceptions import (
+    InputsGoneError,
+    JobFinishedError,
+    JobNotFinishedError,
+    QueueFullError,
+    ServiceError,
+)
+from fooocusapi.idempotency import IdempotencyKeys
+from fooocusapi.input_files import InputFiles
 from fooocusapi.inputs import Inputs
-from fooocusapi.jobs.job import Delivery, Job
+from fooocusapi.job_lookup import JobLookup
+from fooocusapi.jobs.job import Delivery, Job, JobView, StoredRequest, new_job_id
+from fooocusapi.jobs.params_json import encode_params
 from fooocusapi.jobs.queue import JobQueue
+from fooocusapi.jobs.retention import Retention
+from fooocusapi.jobs.store import KeyUse
 from fooocusapi.jobs.worker import Engine
+from fooocusapi.preferences import Preferences
+from fooocusapi.request_record import fingerprint, request_text
 from fooocusapi.respond import AnswerForm, Responder, queue_full
 from fooocusapi.schemas.parameters import GenerationRequest, webhook_target
 from fooocusapi.schemas.vocabulary import JobKind
@@ -27,52 +43,161 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """Takes generation requests in, and what tools ask of the engine."""
+    """Takes generation requests in, and what tools ask of the engine.
+
+    Attributes:
+        intake: The one thread on which jobs are accepted, so that callers who wait for the disk
+            take no thread that others need.
+    """
 
     queue: JobQueue
+    lookup: JobLookup
+    keys: IdempotencyKeys
+    retention: Retention
+    intake: Executor
     inputs: Inputs
+    input_files: InputFiles
     translator: Translator
     responder: Responder
 
     async def submit(
-        self, request: GenerationRequest, kind: JobKind, *, wants_png: bool
+        self, request: GenerationRequest, kind: JobKind, caller: Preferences
     ) -> Response:
         """Make a job of a request and answer in the form asked for.
-
-        Args:
-            wants_png: The caller accepts a PNG only; one picture is made then.
 
         Raises:
             InvalidFieldError: A field cannot be used.
             BodyTooLargeError: A picture is too large.
             ModelMissingError: A file is missing that the pictures cannot be made without.
             ServerStoppingError: The server is shutting down.
+            StoreError: The job could not be stored, so there is none.
+            KeyReusedError: The key was used with another request.
+            KeyInProgressError: The first request with the key is still being accepted.
         """
-        form = _answer_form(request, wants_png=wants_png)
+        form = _answer_form(request, caller)
+        text = await asyncio.to_thread(request_text, request)
+        use = _key_use(caller, text)
+        with self.keys.claimed(use):
+            known = await self._find_known(use)
+            if known is None:
+                try:
+                    job = await self._accept(request, kind, text, caller, use)
+                except QueueFullError:
+                    return queue_full(kind, form)
+        if known is not None:
+            answer = await self._answer_again(known, form, caller)
+            answer.headers["Idempotency-Replayed"] = "true"
+            return answer
+        try:
+            return await self._answer(job, form, caller)
+        finally:
+            # Not before: the limits of the history could remove the files that are being read.
+            self.retention.release(job.id)
+
+    async def retry(self, job_id: str, caller: Preferences) -> JobView:
+        """Make a new job that asks for the same as one that failed or was cancelled.
+
+        Raises:
+            JobNotFoundError: No job of that id is known.
+            JobNotFinishedError: It has not ended.
+            JobFinishedError: It has made what was asked for.
+            InputsGoneError: It needs pictures that were removed when it ended.
+            QueueFullError: As many jobs as allowed wait or run.
+            ServerStoppingError: The server is shutting down.
+            StoreError: The job could not be stored, so there is none.
+            KeyReusedError: The key was used for another job.
+            KeyInProgressError: The first request with the key is still being accepted.
+        """
+        use = _key_use(caller, job_id)
+        with self.keys.claimed(use):
+            known = await self._find_known(use)
+            if known is not None:
+                return await asyncio.to_thread(self.lookup.find, known)
+            return await self._on_intake(self._retry, job_id, use)
+
+    async def _find_known(self, use: KeyUse | None) -> str | None:
+        return None if use is None else await self._on_intake(self.keys.find, use)
+
+    async def _on_intake(self, function: Callable[..., Result], *arguments: object) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.intake, partial(function, *arguments))
+
+    async def _accept(
+        self,
+        request: GenerationRequest,
+        kind: JobKind,
+        text: str,
+        caller: Preferences,
+        use: KeyUse | None,
+    ) -> Job:
         pictures = await self.inputs.read_all(self.translator.picture_fields(request))
         # Looks names up on disk, and at every pixel of masks, so off the event loop.
         translation = await asyncio.to_thread(
-            self.translator.translate, request, pictures, single=wants_png
+            self.translator.translate, request, pictures, single=caller.wants_png
         )
-        job = Job(
+        encoded = encode_params(translation.params)
+        view = JobView(
+            id=new_job_id(),
             kind=kind,
-            params=translation.params,
             delivery=_delivery(request),
+            seed=translation.params.canvas.seed,
             warnings=translation.warnings,
             queued_ms=self.queue.now_ms(),
         )
+        stored = StoredRequest(request=text, params=encoded.text, inputs=len(encoded.pictures))
+        job = Job(view, stored)
+        await asyncio.to_thread(self.input_files.save, job.id, encoded.pictures)
+        self.retention.keep(job.id)
         try:
-            self.queue.submit(job, keep=form is not AnswerForm.JOB)
-        except QueueFullError:
-            return queue_full(kind, form)
-        if form is AnswerForm.JOB:
-            return await asyncio.to_thread(self.responder.result, job.view(), form)
+            await self._on_intake(self.queue.submit, job, use)
+        except BaseException as error:
+            self.retention.release(job.id)
+            # Whoever hangs up here does not keep the job from being stored.
+            if isinstance(error, ServiceError):
+                await asyncio.to_thread(self.input_files.remove, job.id)
+            raise
+        return job
+
+    def _retry(self, job_id: str, use: KeyUse | None) -> JobView:
+        record = self.lookup.record(job_id)
+        if not record.view.is_finished:
+            raise JobNotFinishedError("the job has not ended yet")
+        if record.view.failure is None and not record.view.is_cancelled:
+            raise JobFinishedError("the job has made what was asked for")
+        if record.stored.inputs:
+            raise InputsGoneError("the pictures that came with the request were removed")
+        view = JobView(
+            id=new_job_id(),
+            kind=record.view.kind,
+            delivery=record.view.delivery,
+            seed=record.view.seed,
+            warnings=record.view.warnings,
+            queued_ms=self.queue.now_ms(),
+        )
+        self.queue.submit(Job(view, record.stored), use)
+        return view
+
+    async def _answer(self, job: Job, form: AnswerForm, caller: Preferences) -> Response:
+        if form in (AnswerForm.JOB, AnswerForm.ACCEPTED):
+            answer = await asyncio.to_thread(self.responder.result, job.view(), form)
+            if caller.responds_async:
+                answer.headers["Preference-Applied"] = "respond-async"
+            return answer
         try:
-            view = await asyncio.wrap_future(job.done)
-            return await asyncio.to_thread(self.responder.result, view, form)
-        finally:
-            # Not before: the limit of the history could remove the files that are being read.
-            await asyncio.to_thread(self.queue.release, job)
+            view = await asyncio.wait_for(asyncio.wrap_future(job.done), caller.wait_s)
+        except TimeoutError:
+            view, form = job.view(), AnswerForm.ACCEPTED
+        answer = await asyncio.to_thread(self.responder.result, view, form)
+        if caller.wait_s is not None:
+            answer.headers["Preference-Applied"] = f"wait={caller.wait_s}"
+        return answer
+
+    async def _answer_again(self, job_id: str, form: AnswerForm, caller: Preferences) -> Response:
+        job = self.queue.unfinished_job(job_id)
+        if job is not None:
+            return await self._answer(job, form, caller)
+        view = await asyncio.to_thread(self.lookup.find, job_id)
+        return await asyncio.to_thread(self.responder.result, view, form)
 
     async def call(
         self,
@@ -116,10 +241,18 @@ async def _hang_up(request: Request) -> None:
         pass
 
 
-def _answer_form(request: GenerationRequest, *, wants_png: bool) -> AnswerForm:
+def _answer_form(request: GenerationRequest, caller: Preferences) -> AnswerForm:
+    if caller.responds_async:
+        return AnswerForm.ACCEPTED
     if request.async_process:
         return AnswerForm.JOB
-    return AnswerForm.PNG if wants_png else AnswerForm.LIST
+    return AnswerForm.PNG if caller.wants_png else AnswerForm.LIST
+
+
+def _key_use(caller: Preferences, text: str) -> KeyUse | None:
+    if caller.key is None:
+        return None
+    return KeyUse(scope=caller.scope, key=caller.key, fingerprint=fingerprint(text))
 
 
 def _delivery(request: GenerationRequest) -> Delivery:

@@ -90,13 +90,13 @@ class Webhooks:
     def _body(self, view: JobView) -> dict[str, Any]:
         assert view.reason is not None, "only jobs that have ended are announced"
         images = [{"url": self._url_of(image), "seed": str(image.seed)} for image in view.images]
-        failed = view.reason is FinishReason.ERROR
+        failure = view.failure
         return {
             "job_id": view.id,
             "job_result": images,
-            "type": _TYPES[view.reason],
+            "type": "job.canceled" if view.is_cancelled else _TYPES[view.reason],
             "status": view.stage,
-            "error": {"code": "engine_error", "message": view.error} if failed else None,
+            "error": failure and {"code": failure.code, "message": failure.text},
             "timestamp": datetime.fromtimestamp(view.finished_ms / 1000, UTC).isoformat(),
         }
 

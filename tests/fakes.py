@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fooocus_core.choices import DescribeKind, MetadataScheme
-from fooocus_core.errors import RunCancelled
+from fooocus_core.errors import ImageSkipped
 from fooocus_core.events import (
     CancelToken,
     EventSink,
@@ -59,12 +59,13 @@ class Gate:
 
     def arrive(self, step: SamplingStep, cancel: CancelToken) -> None:
         self._arrived.put(step)
-        while not cancel.is_cancelled:
+        while True:
+            cancel.raise_if_cancelled()
+            cancel.raise_if_skipped()
             try:
                 return self._passes.get(timeout=0.01)
             except queue.Empty:
                 continue
-        raise RunCancelled
 
     def wait_for_step(self) -> SamplingStep:
         """The next step that has arrived and waits to be let through."""
@@ -151,12 +152,16 @@ class FakeEngine:
             if script.failure is not None and index == script.fails_at:
                 raise script.failure
             picture = paint(seed, params)
-            for step in range(STEPS):
-                cancel.raise_if_cancelled()
-                self._step(step, index, picture, params, on_event)
-                if script.gated:
-                    self.gate.arrive(_place(step, index, params), cancel)
-                self.pace()
+            try:
+                for step in range(STEPS):
+                    cancel.raise_if_cancelled()
+                    cancel.raise_if_skipped()
+                    self._step(step, index, picture, params, on_event)
+                    if script.gated:
+                        self.gate.arrive(_place(step, index, params), cancel)
+                    self.pace()
+            except ImageSkipped:
+                continue
             yield GeneratedImage(image=picture, seed=seed, record=_record(seed, params))
 
     def _step(

@@ -1,21 +1,72 @@
 """Serves with the fake engine, for trying clients without any model: ``make run-fake``.
 
-With ``FAKE_HOLD`` in the environment every picture stops at its first step until it is cancelled.
+In the environment may stand, for tests of what goes wrong:
+
+- ``FAKE_HOLD``: every picture stops at its first step until it is cancelled;
+- ``FAKE_PASSES``: so many steps pass in spite of that;
+- ``FAKE_PACE``: so many seconds pass after each step;
+- ``FAKE_FILE_LIMIT``: no file can become larger than so many bytes.
+
+A run with the prompt ``deadly`` ends the process, as a driver may; with ``device`` the device
+fails; with ``noise`` it makes pictures whose files are large.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
+from collections.abc import Generator
+from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fooocus_core.errors import DeviceFailedError
+from fooocus_core.events import CancelToken, EventSink, GeneratedImage
+from fooocus_core.params import GenerationParams
 from fooocusapi.cli import run
 from fooocusapi.flags import read_flags
 from tests.fakes import FakeEngine, Script
 
 PACE_S = 0.05
 
-if __name__ == "__main__":
-    flags = read_flags(["--preset", "tiny", *sys.argv[1:]], os.environ)
+
+class PromptedEngine(FakeEngine):
+    """An engine to which one can say what is to go wrong."""
+
+    def generate(
+        self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
+    ) -> Generator[GeneratedImage]:
+        if params.prompt.positive == "deadly":
+            # Not before whoever asked has an answer.
+            time.sleep(1)
+            os._exit(3)
+        if params.prompt.positive == "device":
+            time.sleep(1)
+            raise DeviceFailedError("The device has failed: assert.")
+        for made in super().generate(params, on_event, cancel):
+            is_plain = params.prompt.positive != "noise"
+            yield made if is_plain else replace(made, image=_noise(made.image.shape))
+
+
+def _noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def make_engine(*_: object) -> FakeEngine:
+    """The engine that the environment asks for."""
     usual = Script(gated="FAKE_HOLD" in os.environ)
-    run(flags, os.environ, lambda *_: FakeEngine(pace=lambda: time.sleep(PACE_S), usual=usual))
+    pace_s = float(os.environ.get("FAKE_PACE", PACE_S))
+    engine = PromptedEngine(pace=lambda: time.sleep(pace_s), usual=usual)
+    engine.gate.open(int(os.environ.get("FAKE_PASSES", "0")))
+    return engine
+
+
+if __name__ == "__main__":
+    if "FAKE_FILE_LIMIT" in os.environ:
+        most = int(os.environ["FAKE_FILE_LIMIT"])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    flags = read_flags(["--preset", "tiny", *sys.argv[1:]], os.environ)
+    run(flags, os.environ, make_engine)

@@ -16,18 +16,22 @@ ROOT = Path(__file__).parents[1]
 # Top may import below, never the reverse; names of one row may import each other.
 SERVICE = (
     ("cli",),
-    ("app", "commands", "doctor_command", "cross_origin"),
+    ("app", "commands", "doctor_command", "cross_origin", "job_parts"),
     ("download_command",),
     ("routers",),
+    ("problems",),
     ("dependencies", "bodies"),
     ("errors",),
     ("submit", "security"),
-    ("translate", "translate_back", "respond", "webhooks", "image_log"),
+    ("recovery", "job_report", "job_history"),
+    ("translate", "translate_back", "respond", "webhooks", "image_log", "job_lookup"),
     ("translate_models", "translate_pictures", "translate_guides", "translate_masks"),
+    ("idempotency",),
     ("jobs",),
-    ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance"),
+    ("request_record",),
+    ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance", "input_files"),
     ("fetch_rules",),
-    ("flags", "log_format"),
+    ("flags", "log_format", "preferences"),
     ("schemas", "settings", "exceptions"),
 )
 CORE = (

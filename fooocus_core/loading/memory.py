@@ -14,7 +14,7 @@ from enum import StrEnum
 import torch
 
 from fooocus_core.config import AttentionKind, DeviceOptions, MemoryMode, Precision
-from fooocus_core.errors import DeviceMemoryError
+from fooocus_core.errors import DeviceFailedError, DeviceMemoryError
 
 _DTYPES = {
     Precision.FP32: torch.float32,
@@ -191,6 +191,22 @@ def memory_errors(during: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise DeviceMemoryError(f"The device ran out of memory while {during}.") from error
+
+
+@contextlib.contextmanager
+def device_failures() -> Iterator[None]:
+    """Turn what the driver reports into an error that says that this process is lost.
+
+    Whatever it reports but a lack of memory stays: every later call fails with it, too.
+
+    Raises:
+        DeviceFailedError: The driver reported a failure inside.
+    """
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        reason = str(error).partition("\n")[0]
+        raise DeviceFailedError(f"The device has failed: {reason}.") from error
 
 
 def free_bytes(device: torch.device) -> int:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from fooocus_core.choices import InpaintEngine
 from fooocus_core.downloads import CONTROL_FILES
-from fooocus_core.errors import NotFiniteError
+from fooocus_core.errors import ImageSkipped, NotFiniteError
 from fooocus_core.events import GeneratedImage
 from fooocus_core.loading.soundness import check_control_net, check_finite
 from fooocus_core.loading.store import Models
@@ -58,8 +58,13 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
     painter = make_painter(plan, models, resources, reporter, progress, guides)
     for index, prompt in enumerate(prompts):
         progress.start_image(index)
-        with explained(plan, models, resources):
-            image = start.finish(painter.paint(start, prompt))
+        try:
+            with explained(plan, models, resources):
+                image = start.finish(painter.paint(start, prompt))
+            reporter.check_skipped()
+        except ImageSkipped:
+            progress.leave_image()
+            continue
         record = describe_picture(plan, start.recorded_size, prompt, resources)
         if plan.params.output.censor:
             progress.check_image()

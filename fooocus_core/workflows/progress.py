@@ -50,6 +50,10 @@ class Reporter:
         """Raise ``RunCancelled`` if the run was asked to stop."""
         self._cancel.raise_if_cancelled()
 
+    def check_skipped(self) -> None:
+        """Raise ``ImageSkipped`` if the picture being made is not wanted any more."""
+        self._cancel.raise_if_skipped()
+
     def sampling(self, steps_of_run: int, images: int) -> SamplingReporter:
         """Start counting sampling steps from the present percentage."""
         return SamplingReporter(self, self._sink, steps_of_run, images)
@@ -80,6 +84,7 @@ class SamplingReporter:
         self._sampled += self._share
         image = f"image {self._image + 1}/{self._images}"
         self._reporter.check_cancelled()
+        self._reporter.check_skipped()
         self._sink(
             Progress(
                 percent=int(self._reporter.percent + self._sampled),
@@ -97,6 +102,10 @@ class SamplingReporter:
     def finish_image(self) -> None:
         """Announce that the present picture is about to be handed over."""
         self._say_painted(f"Saving image {self._image + 1}/{self._images} to system ...")
+        self.leave_image()
+
+    def leave_image(self) -> None:
+        """Count the present picture as done, finished or not."""
         done = self._share * self._steps * (self._image + 1)
         self._reporter.percent = int(self._prepared + done)
 

@@ -7,13 +7,21 @@ wire form.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from fooocus_core.events import CancelToken, Event, Preview, Progress, SamplingStep, Warned
-from fooocus_core.params import GenerationParams, Image
-from fooocusapi.schemas.vocabulary import FinishReason, JobKind, JobStage, SaveExtension
+from fooocus_core.params import Image
+from fooocusapi.exceptions import JobKeptError
+from fooocusapi.schemas.vocabulary import (
+    ErrorCode,
+    FinishReason,
+    JobKind,
+    JobStage,
+    SaveExtension,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +41,35 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedImage:
-    """A finished picture on disk: folder (a date), file name, and the seed it was made from."""
+    """A finished picture on disk: folder (a date), file name and size, and the seed it has."""
 
     date: str
     name: str
     seed: int
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a job failed: for programs, and in one line for people."""
+
+    code: ErrorCode
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRequest:
+    """What was asked for, in the form in which it is stored.
+
+    Attributes:
+        request: The request as JSON, without pictures; for showing it.
+        params: What is asked of the pipeline, as ``params_json`` writes it.
+        inputs: Number of pictures that belong to the parameters.
+    """
+
+    request: str
+    params: str
+    inputs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +77,14 @@ class JobView:
     """A job at one moment.
 
     Attributes:
+        attempt: Number of the run that goes on or was the last; 0 = none has begun.
         progress: The newest progress event; ``None`` until there is one.
         percent: Largest number of the core's own progress outside sampling.
         furthest: Furthest sampling step so far.
         preview: uint8 (h, w, 3) of the unfinished image; ``None`` when there is none.
         seed: Seed of the first picture.
-        error: Reason of a failed job, one line.
+        is_cancelled: It was cancelled before its end was decided; what it has made stays.
+        failure: Why it failed.
         queued_ms, started_ms, finished_ms: Milliseconds since the epoch, 0 = not yet.
     """
 
@@ -60,6 +94,7 @@ class JobView:
     seed: int
     queued_ms: int
     stage: JobStage = JobStage.WAITING
+    attempt: int = 0
     progress: Progress | None = None
     percent: int = 0
     furthest: SamplingStep | None = None
@@ -67,7 +102,8 @@ class JobView:
     images: tuple[SavedImage, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: FinishReason | None = None
-    error: str | None = None
+    is_cancelled: bool = False
+    failure: Failure | None = None
     started_ms: int = 0
     finished_ms: int = 0
 
@@ -77,57 +113,58 @@ class JobView:
         return self.stage in (JobStage.SUCCESS, JobStage.ERROR)
 
 
+def new_job_id() -> str:
+    """An id that no job ever had."""
+    return str(uuid4())
+
+
 class Job:
     """A generation on its way through the queue.
 
-    ``done`` completes exactly once, with the final view; it cannot be cancelled from outside.
+    ``done`` completes exactly once, with the final view, or with :class:`JobKeptError` if the
+    server stops first; it cannot be cancelled from outside.
+
+    Args:
+        view: The job as it was accepted, or as it was found in the store.
+        stored: What was asked for.
     """
 
-    def __init__(
-        self,
-        *,
-        kind: JobKind,
-        params: GenerationParams,
-        delivery: Delivery,
-        warnings: tuple[str, ...],
-        queued_ms: int,
-    ) -> None:
-        self.id = str(uuid4())
+    def __init__(self, view: JobView, stored: StoredRequest) -> None:
+        self.id = view.id
+        self.stored = stored
         self.token = CancelToken()
         self.done: Future[JobView] = Future()
         # A waiting caller that goes away must not be able to cancel what others wait for.
         self.done.set_running_or_notify_cancel()
-        self._params: GenerationParams | None = params
         self._lock = threading.Lock()
-        self._view = JobView(
-            id=self.id,
-            kind=kind,
-            delivery=delivery,
-            seed=params.canvas.seed,
-            queued_ms=queued_ms,
-            warnings=warnings,
-        )
-
-    @property
-    def params(self) -> GenerationParams:
-        """What was asked for; gone when the job has ended."""
-        assert self._params is not None, "the job has ended"
-        return self._params
+        self._view = view
+        self._is_cancel_asked = False
+        self._is_decided = False
+        self._alive_s = time.monotonic()
 
     def view(self) -> JobView:
         """The job at this moment."""
         with self._lock:
             return self._view
 
-    def start(self, now_ms: int) -> None:
+    def start(self, now_ms: int) -> JobView:
         """Move from WAITING to RUNNING."""
         with self._lock:
             assert self._view.stage is JobStage.WAITING
-            self._view = replace(self._view, stage=JobStage.RUNNING, started_ms=now_ms)
+            self._alive_s = time.monotonic()
+            self._view = replace(
+                self._view,
+                stage=JobStage.RUNNING,
+                attempt=self._view.attempt + 1,
+                # The clock of an earlier run of the server may have been ahead.
+                started_ms=max(now_ms, self._view.queued_ms),
+            )
+            return self._view
 
     def record(self, event: Event) -> None:
         """Take in what the run tells."""
         with self._lock:
+            self._alive_s = time.monotonic()
             view = self._view
             if view.is_finished:
                 return
@@ -142,23 +179,71 @@ class Job:
     def add_image(self, image: SavedImage) -> None:
         """Take in a picture that lies on disk."""
         with self._lock:
+            self._alive_s = time.monotonic()
             self._view = replace(self._view, images=(*self._view.images, image))
 
-    def finish(self, reason: FinishReason, error: str | None, now_ms: int) -> JobView:
-        """Move to the final stage and let go of everything large; only the queue calls this."""
-        succeeded = reason is FinishReason.SUCCESS
+    def silent_s(self) -> float:
+        """Seconds since the run has last shown a sign of life."""
         with self._lock:
-            assert not self._view.is_finished
-            self._view = replace(
-                self._view,
+            return time.monotonic() - self._alive_s
+
+    def cancel(self) -> bool:
+        """Have the job end as cancelled; ``False`` if its end was decided before."""
+        with self._lock:
+            if self._is_decided:
+                return False
+            self._is_cancel_asked = True
+        self.token.cancel()
+        return True
+
+    @property
+    def is_cancel_asked(self) -> bool:
+        """Whether the job was cancelled; a server that stops cancels its run alone."""
+        with self._lock:
+            return self._is_cancel_asked
+
+    def decide(self, reason: FinishReason, failure: Failure | None, now_ms: int) -> JobView | None:
+        """Decide how the job ends; what was decided is not shown before :meth:`finish`.
+
+        Returns:
+            The final view; ``None`` if the end was decided before.
+        """
+        with self._lock:
+            if self._is_decided:
+                return None
+            self._is_decided = True
+            view = self._view
+            if self._is_cancel_asked:
+                failure = None
+                reason = FinishReason.SUCCESS if view.images else FinishReason.USER_CANCEL
+            succeeded = reason is FinishReason.SUCCESS
+            return replace(
+                view,
                 stage=JobStage.SUCCESS if succeeded else JobStage.ERROR,
                 reason=reason,
-                error=error,
+                is_cancelled=self._is_cancel_asked or reason is FinishReason.USER_CANCEL,
+                failure=failure,
                 preview=None,
-                finished_ms=now_ms,
+                finished_ms=max(now_ms, view.started_ms, view.queued_ms),
             )
-            self._params = None
-            return self._view
+
+    def hold(self) -> bool:
+        """Decide that the job does not end here; ``False`` if it was cancelled before."""
+        with self._lock:
+            assert not self._is_decided
+            self._is_decided = not self._is_cancel_asked
+            return self._is_decided
+
+    def finish(self, final: JobView) -> None:
+        """Show the final state; only the queue calls this."""
+        with self._lock:
+            assert self._is_decided
+            assert not self._view.is_finished
+            self._view = final
+
+    def keep(self) -> None:
+        """Tell who waits that the job goes on when the server runs again."""
+        self.done.set_exception(JobKeptError(self.id))
 
 
 def _advanced(view: JobView, event: Progress) -> JobView:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import closing
 from typing import Protocol
@@ -17,17 +17,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fooocus_core.choices import DescribeKind
-from fooocus_core.errors import FooocusError, RunCancelled
+from fooocus_core.errors import (
+    DeviceFailedError,
+    DeviceMemoryError,
+    DownloadError,
+    FooocusError,
+    InvalidInputError,
+    ModelFileError,
+    ModelNotFoundError,
+    RunCancelled,
+)
 from fooocus_core.events import CancelToken, Event, EventSink, GeneratedImage, Warned
 from fooocus_core.params import GenerationParams, Image, MaskParams
-from fooocusapi.exceptions import ServiceError
-from fooocusapi.jobs.job import Job, SavedImage
+from fooocusapi.exceptions import InputsGoneError, ServiceError, StorageError, StoreError
+from fooocusapi.jobs.job import Failure, Job, SavedImage
 from fooocusapi.jobs.queue import Call, JobQueue
-from fooocusapi.schemas.vocabulary import FinishReason
+from fooocusapi.schemas.vocabulary import ErrorCode, FinishReason
 
 _log = logging.getLogger(__name__)
 
 _CANCEL_WAIT_S = 10.0
+_CODES: Mapping[type[BaseException], ErrorCode] = {
+    DeviceFailedError: ErrorCode.DEVICE_FAILED,
+    DeviceMemoryError: ErrorCode.OUT_OF_MEMORY,
+    MemoryError: ErrorCode.OUT_OF_MEMORY,
+    ModelNotFoundError: ErrorCode.MODEL_NOT_FOUND,
+    ModelFileError: ErrorCode.MODEL_CORRUPT,
+    DownloadError: ErrorCode.DOWNLOAD_FAILED,
+    InvalidInputError: ErrorCode.INVALID_INPUT,
+    InputsGoneError: ErrorCode.INPUTS_GONE,
+    StorageError: ErrorCode.STORAGE_FULL,
+    StoreError: ErrorCode.STORAGE_FULL,
+}
 
 
 class Engine(Protocol):
@@ -68,6 +89,7 @@ class Engine(Protocol):
         """Let go of models and of cached device memory."""
 
 
+LoadParams = Callable[[Job], GenerationParams]
 SaveImage = Callable[[Job, int, GeneratedImage], SavedImage]
 
 
@@ -77,15 +99,26 @@ class Worker:
     Args:
         queue: Where work comes from, and where ended jobs are reported.
         make_engine: Called on the worker's thread, so that nothing heavy delays the start.
+        load_params: Reads what a job asks for.
         save_image: Stores the picture of that index of a job.
+        on_lost: Called when the device has failed. The thread ends then, and what waits stays in
+            the queue, because only a new process can use the device again.
     """
 
     def __init__(
-        self, queue: JobQueue, make_engine: Callable[[], Engine], save_image: SaveImage
+        self,
+        queue: JobQueue,
+        make_engine: Callable[[], Engine],
+        load_params: LoadParams,
+        save_image: SaveImage,
+        on_lost: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._make_engine = make_engine
+        self._load_params = load_params
         self._save_image = save_image
+        self._on_lost = on_lost
+        self.is_lost = False
         self._made: Engine | None = None
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self.loaded: Future[None] = Future()
@@ -103,23 +136,26 @@ class Worker:
     def stop(self, grace_s: float) -> None:
         """Accept nothing more, let the running image or call finish within ``grace_s``.
 
-        After that time a running job is cancelled.
+        A job that has not made all its pictures by then goes back to the store.
 
         Blocks until the thread has ended, or for a few seconds if it does not answer.
         """
         self._queue.close()
         if self._queue.is_busy:
             self._thread.join(grace_s)
-        self._queue.stop_running()
+        self._queue.interrupt()
         self._thread.join(_CANCEL_WAIT_S)
 
     def _work(self) -> None:
         self._load()
-        while (entry := self._queue.take()) is not None:
+        while not self.is_lost and (entry := self._queue.take()) is not None:
             if isinstance(entry, Call):
                 self._answer(entry)
             else:
                 self._run(entry)
+        if self.is_lost:
+            _log.critical("the device has failed; the server has to be started again")
+            self._on_lost()
 
     def _engine(self) -> Engine:
         if self._made is None:
@@ -144,6 +180,7 @@ class Worker:
         try:
             result = call.function(self._engine())
         except BaseException as error:  # noqa: BLE001  (handed to whoever waits)
+            self._check_device(error)
             call.done.set_exception(_fit_for_a_waiter(error))
         else:
             call.done.set_result(result)
@@ -151,30 +188,51 @@ class Worker:
     def _run(self, job: Job) -> None:
         began = time.monotonic()
         _log.info("job %s: started", job.id)
-        reason, error = self._generate(job)
-        self._queue.end(job, reason, error)
-        _log.info("job %s: %s after %.1f s", job.id, reason, time.monotonic() - began)
-
-    def _generate(self, job: Job) -> tuple[FinishReason, str | None]:
         try:
-            run = self._engine().generate(job.params, _recorder(job), job.token)
-            # Closed at once if saving fails, so that the engine is ready for the next job.
-            with closing(run) as images:
-                for index, image in enumerate(images):
-                    job.add_image(self._save_image(job, index, image))
-                    if self._queue.is_closed:
-                        job.token.cancel()
+            self._generate(job)
         except RunCancelled:
-            if job.view().images:
-                return FinishReason.SUCCESS, None
-            if self._queue.is_closed:
-                _log.warning("job %s: cut short, because the server was stopped", job.id)
-                return FinishReason.ERROR, "the server was stopped"
-            return FinishReason.USER_CANCEL, None
+            if job.is_cancel_asked:
+                self._queue.end(job, FinishReason.USER_CANCEL)
+            else:
+                self._queue.put_back(job)
+                _log.warning("job %s: put back, because the server is stopping", job.id)
+                return
         except BaseException as error:  # noqa: BLE001  (the worker outlives whatever a run raises)
             _log.error("job %s failed: %s", job.id, _reason(error), exc_info=error)
-            return FinishReason.ERROR, _reason(error)
-        return FinishReason.SUCCESS, None
+            self._check_device(error)
+            self._queue.end(job, FinishReason.ERROR, _failure(error))
+        else:
+            # Every picture may have been skipped.
+            made = FinishReason.SUCCESS if job.view().images else FinishReason.USER_CANCEL
+            self._queue.end(job, made)
+        reason = job.view().reason
+        _log.info("job %s: %s after %.1f s", job.id, reason, time.monotonic() - began)
+
+    def _check_device(self, error: BaseException) -> None:
+        self.is_lost = self.is_lost or isinstance(error, DeviceFailedError)
+
+    def _generate(self, job: Job) -> None:
+        params = self._load_params(job)
+        try:
+            self._make_images(job, params)
+        except DeviceMemoryError as error:
+            _log.warning("job %s: %s Once more with all memory free.", job.id, error)
+        else:
+            return
+        self._engine().free_memory()
+        self._make_images(job, params)
+
+    def _make_images(self, job: Job, params: GenerationParams) -> None:
+        run = self._engine().generate(params, _recorder(job), job.token)
+        saved = len(job.view().images)
+        # Closed at once if saving fails, so that the engine is ready for the next job.
+        with closing(run) as images:
+            for index, image in enumerate(images):
+                # A second run makes the pictures of the first one again.
+                if index >= saved:
+                    job.add_image(self._save_image(job, index, image))
+                if self._queue.is_closed:
+                    job.token.cancel()
 
 
 def _recorder(job: Job) -> EventSink:
@@ -194,6 +252,11 @@ def _fit_for_a_waiter(error: BaseException) -> Exception:
     wrapped = ServiceError(f"the engine failed: {_reason(error)}")
     wrapped.__cause__ = error
     return wrapped
+
+
+def _failure(error: BaseException) -> Failure:
+    codes = (code for kind, code in _CODES.items() if isinstance(error, kind))
+    return Failure(code=next(codes, ErrorCode.ENGINE_ERROR), text=_reason(error))
 
 
 def _reason(error: BaseException) -> str:

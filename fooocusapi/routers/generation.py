@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Depends, Response
 
 from fooocusapi.bodies import describe_body, read_body
-from fooocusapi.dependencies import ServicesDep, WantsPng
+from fooocusapi.dependencies import PreferencesDep, ServicesDep
 from fooocusapi.routers.answers import GENERATION_ANSWERS
 from fooocusapi.schemas.parameters import GenerationRequest
 from fooocusapi.schemas.requests import (
@@ -140,11 +140,11 @@ def _handler(endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
     read = read_body(endpoint.body, form=endpoint.form)
 
     async def generate(
-        png: WantsPng,
+        caller: PreferencesDep,
         services: ServicesDep,
         body: GenerationRequest = Depends(read),  # noqa: B008 (annotations find no local names)
     ) -> Response:
-        return await services.submitter.submit(body, endpoint.kind, wants_png=png)
+        return await services.submitter.submit(body, endpoint.kind, caller)
 
     return generate
 

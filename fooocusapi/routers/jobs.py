@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -10,7 +11,8 @@ from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
 
 from fooocusapi.dependencies import ServicesDep
-from fooocusapi.respond import job_history, queue_sizes, warning_header, warnings_of
+from fooocusapi.jobs.job import JobView
+from fooocusapi.respond import queue_sizes, warning_header, warnings_of
 from fooocusapi.schemas.responses import JobHistory, JobObject, Message, QueueSizes, StopAnswer
 
 router = APIRouter(tags=["Jobs"])
@@ -31,10 +33,14 @@ async def query_job(
     ] = False,
 ) -> JobObject:
     """Where a job stands, with its results once it has ended."""
-    view = services.queue.find(job_id)
     wanted = require_step_preview or require_step_preivew
-    make = partial(services.responder.job_object, view, with_preview=wanted)
-    job = await asyncio.get_running_loop().run_in_executor(services.control_threads, make)
+
+    def look() -> tuple[JobView, JobObject]:
+        view = services.lookup.find_shown(job_id)
+        return view, services.responder.job_object(view, with_preview=wanted)
+
+    loop = asyncio.get_running_loop()
+    view, job = await loop.run_in_executor(services.control_threads, look)
     response.headers.update(warning_header(warnings_of(view, job.job_result)))
     return job
 
@@ -62,18 +68,29 @@ async def history(
     delete: bool = False,
 ) -> JobHistory | Message:
     """Unfinished and finished jobs; with `delete` and a job id, removes that job and its files."""
+    loop = asyncio.get_running_loop()
     if not delete:
-        view = services.queue.view()
-        return job_history(view, job_id=job_id, page=page, page_size=page_size)
-    remove = partial(services.queue.delete, _required(job_id))
-    await asyncio.get_running_loop().run_in_executor(services.control_threads, remove)
+        look = partial(services.history.page, job_id=job_id, page=page, page_size=page_size)
+        return await loop.run_in_executor(services.control_threads, look)
+    remove = partial(services.retention.delete, _required(job_id))
+    await loop.run_in_executor(services.control_threads, remove)
     return Message(message="Deleted")
 
 
-@router.post("/v1/generation/stop", operation_id="stop")
-async def stop(services: ServicesDep) -> StopAnswer:
-    """Stop the running job within one step; waiting jobs go on."""
-    services.queue.stop_running()
+@router.post(
+    "/v1/generation/stop",
+    operation_id="stop",
+    responses={
+        404: {"model": JobObject, "description": "No job of the id given."},
+        409: {"description": "The job of the id given has ended."},
+    },
+)
+async def stop(services: ServicesDep, job_id: str | None = None) -> StopAnswer:
+    """Stop the running job within one step; waiting jobs go on. With an id, cancel that job."""
+    cancel: Callable[[], object] = services.queue.stop_running
+    if job_id is not None:
+        cancel = partial(services.lookup.cancel, job_id)
+    await asyncio.get_running_loop().run_in_executor(services.control_threads, cancel)
     return StopAnswer(msg="success")
 
 

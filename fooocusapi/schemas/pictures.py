@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
+from pydantic.fields import FieldInfo
 from starlette.datastructures import UploadFile
 
 Location = tuple[str | int, ...]
@@ -48,3 +49,9 @@ ImageValue = Annotated[
         }
     ),
 ]
+
+
+def holds_picture(field: FieldInfo) -> bool:
+    """Whether a field of a request model is an :data:`ImageValue`."""
+    schemas = [part.json_schema for part in field.metadata if isinstance(part, WithJsonSchema)]
+    return any("contentMediaType" in (schema or {}) for schema in schemas)

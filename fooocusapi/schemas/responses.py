@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from fooocus_core.choices import MetadataScheme
-from fooocusapi.schemas.vocabulary import FinishReason, HealthStatus, JobKind, JobStage
+from fooocusapi.schemas.vocabulary import (
+    ErrorCode,
+    FinishReason,
+    HealthStatus,
+    JobKind,
+    JobStage,
+    JobStatus,
+)
 
 
 class ResultItem(BaseModel):
@@ -49,11 +57,76 @@ class HistoryEntry(BaseModel):
     finish_mills: int
 
 
+class TaskRecord(BaseModel):
+    """An ended job in the words that clients of the older servers read."""
+
+    task_id: str
+    task_type: JobKind
+    task_in_queue_mills: int
+    task_start_mills: int
+    task_finish_mills: int
+    result_url: str = Field(description="Addresses of the pictures, joined by commas.")
+    finish_reason: FinishReason
+    date_time: str = Field(description="When it ended, local time, `YYYY-MM-DD HH:MM:SS`.")
+
+
+class StoredHistoryEntry(HistoryEntry):
+    """An ended job with what was asked for; only with `--persistent`."""
+
+    params: dict[str, Any] = Field(description="The request; digests stand for its pictures.")
+    task_info: TaskRecord
+
+
 class JobHistory(BaseModel):
     """Unfinished jobs in order, and finished ones."""
 
     queue: list[HistoryEntry]
-    history: list[HistoryEntry]
+    history: list[StoredHistoryEntry | HistoryEntry]
+
+
+class JobPicture(BaseModel):
+    """A finished picture of a job."""
+
+    url: str
+    seed: str = Field(description="Decimal digits; text because it may exceed 2^53.")
+
+
+class JobError(BaseModel):
+    """Why a job failed."""
+
+    code: ErrorCode
+    message: str
+
+
+class JobReport(BaseModel):
+    """A job as the additive routes tell of it."""
+
+    id: str
+    type: JobKind
+    status: JobStatus
+    progress: Annotated[int, Field(ge=0, le=100)]
+    message: str | None = Field(description="What it is doing, or how it ended.")
+    attempt: int = Field(description="Number of its last run; more than 1 after a crash.")
+    created_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    images: list[JobPicture]
+    warnings: list[str]
+    error: JobError | None
+
+
+class JobPage(BaseModel):
+    """Some jobs, the newest first."""
+
+    jobs: list[JobReport]
+    next_cursor: str | None = Field(description="Where the next page begins; null: nowhere.")
+
+
+class QueueReport(BaseModel):
+    """What was done to the queue."""
+
+    is_paused: bool
+    canceled: int = Field(default=0, description="Waiting jobs that were cancelled just now.")
 
 
 class ModelLists(BaseModel):

@@ -34,6 +34,35 @@ class FinishReason(StrEnum):
     ERROR = "ERROR"
 
 
+class ErrorCode(StrEnum):
+    """Why a job failed, for programs."""
+
+    ENGINE_ERROR = "engine_error"
+    OUT_OF_MEMORY = "out_of_memory"
+    STORAGE_FULL = "storage_full"
+    MODEL_NOT_FOUND = "model_not_found"
+    MODEL_CORRUPT = "model_corrupt"
+    DOWNLOAD_FAILED = "download_failed"
+    INVALID_INPUT = "invalid_input"
+    INPUTS_GONE = "inputs_gone"
+    TIMEOUT = "timeout"
+    DEVICE_FAILED = "device_failed"
+    INTERRUPTED = "interrupted"
+    POISONED = "poisoned"
+
+
+class JobStatus(StrEnum):
+    """Where a job stands, in the words of the additive routes."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
 class HealthStatus(StrEnum):
     """What the server is doing, in one word."""
 

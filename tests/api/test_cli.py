@@ -9,59 +9,21 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import urllib.request
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fooocus_core.config import AttentionKind, CoreConfig, DeviceOptions, MemoryMode, Precision
 from fooocusapi.cli import PROJECT_ROOT, device_options, make_settings, read_core
 from fooocusapi.flags import FLAGS, SECTIONS, read_flags
+from tests.conftest import Start
 from tests.fakes import FakeReceiver
 from tests.malformed import Fault, json_faults
-
-Start = Callable[..., "Running"]
-LIMIT_S = 40
-
-
-class Running:
-    """A server that runs as a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.lines: list[str] = []
-        self.url = ""
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """Read the log up to a line that matches."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
-            if (match := re.search(pattern, line)) is not None:
-                return match
-        raise AssertionError(f"{pattern} not in the log:\n{''.join(self.lines)}")
-
-    def rest(self) -> str:
-        """The log of a server that has ended."""
-        assert self.process.stderr is not None
-        self.lines.extend(self.process.stderr)
-        return "".join(self.lines)
-
-    def post(self, **fields: Any) -> Any:
-        body = json.dumps({"aspect_ratios_selection": "64*64", "style_selections": [], **fields})
-        request = urllib.request.Request(
-            f"{self.url}/v1/generation/text-to-image",
-            body.encode(),
-            {"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+from tests.servers import SMALL, TEXT_TO_IMAGE
 
 
 @pytest.fixture
@@ -69,37 +31,6 @@ def receiver() -> Iterator[FakeReceiver]:
     receiver = FakeReceiver()
     yield receiver
     receiver.close()
-
-
-@pytest.fixture
-def start(core: CoreConfig, tmp_path: Path) -> Iterator[Start]:
-    """Starts a server with these arguments and waits until it serves."""
-    with ExitStack() as stack:
-
-        def start(*arguments: str, **environment: str) -> Running:
-            places = ["--models-path", tmp_path / "models", "--output-path", tmp_path / "out"]
-            command = [sys.executable, "-m", "tests.run_fake", "--preset", "default", *places]
-            process = subprocess.Popen(
-                [*map(str, command), "--port", "0", *arguments],
-                cwd=PROJECT_ROOT,
-                env={**os.environ, **environment},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            # Reading the log of a server that hangs ends when the server does.
-            alarm = threading.Timer(LIMIT_S, process.kill)
-            alarm.start()
-            stack.callback(alarm.cancel)
-            assert process.stderr is not None
-            stack.callback(process.stderr.close)
-            server = Running(process)
-            server.url = server.wait_for(r"listening on (http://\S+)")[1]
-            server.wait_for("startup complete")
-            return server
-
-        yield start
 
 
 def test_server_makes_a_picture_and_ends_with_status_0(start: Start) -> None:
@@ -122,35 +53,41 @@ def test_running_picture_may_finish_when_the_server_is_told_to_stop(start: Start
     assert server.process.wait(timeout=20) == 0
 
 
-def test_picture_that_outlasts_the_grace_time_is_cancelled(start: Start) -> None:
+def test_f11_a_picture_that_outlasts_the_grace_time_is_made_after_the_next_start(
+    start: Start,
+) -> None:
     server = start("--shutdown-grace", "0.05", FAKE_HOLD="1")
     with ThreadPoolExecutor() as pool:
-        caller = pool.submit(server.post)
-        server.wait_for("job .*: started")
+        caller = pool.submit(server.request, "POST", TEXT_TO_IMAGE, SMALL)
+        job_id = server.wait_for(r"job (\S+): started")[1]
         server.process.send_signal(signal.SIGTERM)
-        assert caller.result(timeout=20)[0]["finish_reason"] == "ERROR"
+        answer = caller.result(timeout=20)
+    assert (answer.status, answer.headers["X-Fooocus-Job-Id"]) == (503, job_id)
+    assert job_id in answer.body["detail"]
     assert server.process.wait(timeout=20) == 0
-    assert "the server was stopped" in server.rest()
+    assert "Traceback" not in server.rest()
+    again = start()
+    job = again.wait_for_end(job_id)
+    # Being told to stop is no crash, so it does not count.
+    assert (job["status"], job["attempt"]) == ("succeeded", 1)
 
 
-def test_second_signal_does_not_wait_for_the_picture_but_its_end_is_told(
+def test_second_signal_does_not_wait_for_the_picture_and_nothing_is_told_of_a_kept_job(
     start: Start, receiver: FakeReceiver
 ) -> None:
     server = start("--shutdown-grace", "600", "--webhook-url", receiver.url, FAKE_HOLD="1")
     with ThreadPoolExecutor() as pool:
-        caller = pool.submit(server.post)
+        caller = pool.submit(server.request, "POST", TEXT_TO_IMAGE, SMALL)
         server.wait_for("job .*: started")
         server.process.send_signal(signal.SIGTERM)
         server.wait_for("Shutting down")
         server.process.send_signal(signal.SIGTERM)
-        assert caller.result(timeout=20)[0]["finish_reason"] == "ERROR"
+        assert caller.result(timeout=20).status == 503
     assert server.process.wait(timeout=20) == 0
-    told = receiver.next()
-    assert (told["type"], told["error"]["message"]) == ("job.failed", "the server was stopped")
+    assert receiver.bodies.empty()
     log = server.rest()
-    assert "webhook of job" in log
+    assert "put back" in log
     assert "Traceback" not in log
-    assert receiver.url not in log
 
 
 def test_second_signal_while_connections_close_changes_nothing(start: Start) -> None:

@@ -46,7 +46,8 @@ def test_every_value_is_shown_with_its_source(tmp_path: Path) -> None:
 def test_no_flag_with_an_effect_and_no_key_is_missing(tmp_path: Path) -> None:
     lines = shown(tmp_path, [], {})
     effective = {f"--{flag.name}" for flag in FLAGS if flag.effect is Effect.EFFECTIVE}
-    assert set(lines) == effective | set(load_config(root=tmp_path, environ={}).sources)
+    others = {"FOOOCUS_DB_CONF"}
+    assert set(lines) == effective | others | set(load_config(root=tmp_path, environ={}).sources)
 
 
 def test_secrets_are_masked(tmp_path: Path) -> None:

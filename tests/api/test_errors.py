@@ -13,7 +13,7 @@ from fooocusapi import exceptions
 from fooocusapi.errors import ANSWERS
 
 # Ends a job and never reaches a route.
-CONTROL_FLOW = {core_errors.RunCancelled}
+CONTROL_FLOW = {core_errors.RunCancelled, core_errors.ImageSkipped}
 
 
 def defined_in(module: Any) -> set[type[Exception]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -48,3 +51,29 @@ def test_a_server_whose_worker_never_began_has_failed(
 ) -> None:
     answer = TestClient(create_app(settings, core, lambda: engine)).get("/livez")
     assert (answer.status_code, answer.json()["status"]) == (503, "failed")
+
+
+def test_f05_a_run_that_hangs_ends_its_job_and_the_server_is_not_healthy(
+    make_client: MakeClient, engine: FakeEngine
+) -> None:
+    client = make_client(step_timeout_s=0.2)
+    hangs = threading.Event()
+    engine.pace = lambda: hangs.wait(WAIT_S) and None
+    (item,) = client.post("/v1/generation/text-to-image", json=SMALL).json()
+    assert item["finish_reason"] == "ERROR"
+    answer = client.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (503, "failed")
+    (job,) = client.get("/v1/generation/jobs").json()["jobs"]
+    assert (job["status"], job["error"]["code"]) == ("failed", "timeout")
+    hangs.set()
+
+
+def test_a_long_run_that_shows_signs_of_life_is_left_alone(
+    make_client: MakeClient, engine: FakeEngine
+) -> None:
+    client = make_client(step_timeout_s=0.5)
+    engine.pace = lambda: time.sleep(0.05)
+    body = {**SMALL, "image_number": 4}
+    items = client.post("/v1/generation/text-to-image", json=body).json()
+    assert [item["finish_reason"] for item in items] == ["SUCCESS"] * 4
+    assert client.get("/health").status_code == 200

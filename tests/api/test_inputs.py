@@ -221,9 +221,8 @@ def test_broken_pictures_are_refused_and_nothing_else_happens(inputs: Inputs, ki
 
 def test_own_pictures_are_read_from_the_output_folder(storage: Storage, inputs: Inputs) -> None:
     made = GeneratedImage(image=np.zeros((8, 8, 3), np.uint8), seed=1, record=None)
-    folder, name = storage.save(
-        made, stem="ä b", index=0, extension=SaveExtension.PNG, warn=pytest.fail
-    )
+    place = storage.save(made, stem="ä b", index=0, extension=SaveExtension.PNG, warn=pytest.fail)
+    folder, name = place.folder, place.name
     assert read(inputs, storage.url(folder, name)) == storage.read(folder, name)
 
 

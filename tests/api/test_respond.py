@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from fooocus_core.events import Progress, SamplingStep
-from fooocus_core.params import GenerationParams, ModelParams
-from fooocusapi.jobs.job import Delivery, Job
 from fooocusapi.respond import Responder
-from fooocusapi.schemas.vocabulary import JobKind
 from fooocusapi.storage import Storage
 from tests.golden import load_json
+from tests.jobs import make_job
 
 RECORDED = load_json("check-values-text-to-image")["progress"]
 STEPS = 30
@@ -27,13 +25,7 @@ def responder(tmp_path: Path) -> Responder:
 
 def shown(responder: Responder, places: list[tuple[int, int]], images: int) -> list[int]:
     """The progress shown after each of these (image, step) of a job."""
-    job = Job(
-        kind=JobKind.TEXT_TO_IMAGE,
-        params=GenerationParams(models=ModelParams(base="x")),
-        delivery=Delivery(),
-        warnings=(),
-        queued_ms=0,
-    )
+    job = make_job()
     job.start(1)
     numbers = []
     for image, step in places:

@@ -13,9 +13,9 @@ from PIL import Image
 
 from fooocus_core.choices import MetadataScheme
 from fooocus_core.events import GeneratedImage, ImageRecord
-from fooocusapi.exceptions import StorageError
+from fooocusapi.exceptions import StorageError, StoreError
 from fooocusapi.schemas.vocabulary import SaveExtension
-from fooocusapi.storage import Storage, clean_name
+from fooocusapi.storage import Place, Storage, clean_name
 
 RECORD = ImageRecord(scheme=MetadataScheme.FOOOCUS, text='{"prompt": "fox"}', rows=())
 PICTURE = GeneratedImage(image=np.full((8, 16, 3), 90, np.uint8), seed=1, record=RECORD)
@@ -52,7 +52,8 @@ def test_names_keep_what_is_harmless(name: str, cleaned: str) -> None:
 def test_picture_is_saved_under_the_date(
     storage: Storage, tmp_path: Path, extension: SaveExtension
 ) -> None:
-    folder, name = storage.save(PICTURE, stem="fox", index=2, extension=extension, warn=pytest.fail)
+    place = storage.save(PICTURE, stem="fox", index=2, extension=extension, warn=pytest.fail)
+    folder, name = place.folder, place.name
     assert (folder, name) == ("2024-01-31", f"fox-2.{extension}")
     content = (tmp_path / "files" / folder / name).read_bytes()
     picture = Image.open(io.BytesIO(content))
@@ -67,7 +68,9 @@ def test_picture_is_saved_under_the_date(
 
 def test_nothing_is_overwritten(storage: Storage) -> None:
     names = [
-        storage.save(PICTURE, stem="fox", index=0, extension=SaveExtension.PNG, warn=pytest.fail)[1]
+        storage.save(
+            PICTURE, stem="fox", index=0, extension=SaveExtension.PNG, warn=pytest.fail
+        ).name
         for _ in range(3)
     ]
     assert names == ["fox-0.png", "fox-1-0.png", "fox-2-0.png"]
@@ -87,18 +90,18 @@ def test_failed_write_leaves_nothing(storage: Storage, tmp_path: Path) -> None:
 
 
 def test_deleting_twice_is_no_error(storage: Storage, tmp_path: Path) -> None:
-    folder, name = storage.save(
+    place = storage.save(
         PICTURE, stem="fox", index=0, extension=SaveExtension.PNG, warn=pytest.fail
     )
+    folder, name = place.folder, place.name
     storage.delete(folder, name)
     storage.delete(folder, name)
     assert list((tmp_path / "files" / folder).iterdir()) == []
 
 
 def test_a_file_that_cannot_be_removed_is_told(storage: Storage, tmp_path: Path) -> None:
-    folder, name = storage.save(
-        PICTURE, stem="x", index=0, extension=SaveExtension.PNG, warn=pytest.fail
-    )
+    place = storage.save(PICTURE, stem="x", index=0, extension=SaveExtension.PNG, warn=pytest.fail)
+    folder, name = place.folder, place.name
     place = tmp_path / "files" / folder
     (place / name).unlink()
     # The system refuses to remove a folder as a file, also for who may do everything.
@@ -111,8 +114,60 @@ def test_a_record_too_long_for_a_jpeg_is_told_and_the_picture_kept(storage: Stor
     record = ImageRecord(scheme=MetadataScheme.FOOOCUS, text="a" * 70_000, rows=())
     warnings: list[str] = []
     image = replace(PICTURE, record=record)
-    folder, name = storage.save(
+    place = storage.save(
         image, stem="fox", index=0, extension=SaveExtension.JPG, warn=warnings.append
     )
+    folder, name = place.folder, place.name
     assert storage.read(folder, name)
     assert ["64 KiB" in text for text in warnings] == [True]
+
+
+def test_a_picture_is_announced_before_it_has_its_name(storage: Storage, tmp_path: Path) -> None:
+    announced: list[Place] = []
+
+    def look(place: Place) -> None:
+        assert not storage.has(place.folder, place.name)
+        announced.append(place)
+
+    place = storage.save(
+        PICTURE,
+        stem="fox",
+        index=0,
+        extension=SaveExtension.PNG,
+        warn=pytest.fail,
+        announce=look,
+    )
+    assert announced == [place]
+    assert storage.has(place.folder, place.name)
+    assert len(storage.read(place.folder, place.name)) == place.size_bytes
+
+
+def test_nothing_is_left_of_a_picture_that_could_not_be_announced(
+    storage: Storage, tmp_path: Path
+) -> None:
+    def refuse(place: Place) -> None:
+        raise StoreError("locked")
+
+    with pytest.raises(StoreError):
+        storage.save(
+            PICTURE,
+            stem="fox",
+            index=0,
+            extension=SaveExtension.PNG,
+            warn=pytest.fail,
+            announce=refuse,
+        )
+    assert list((tmp_path / "files").rglob("*.p*")) == []
+
+
+def test_what_a_killed_process_had_begun_is_removed_and_nothing_else(
+    storage: Storage, tmp_path: Path
+) -> None:
+    place = storage.save(
+        PICTURE, stem="fox", index=0, extension=SaveExtension.PNG, warn=pytest.fail
+    )
+    folder = tmp_path / "files" / place.folder
+    (folder / ".half.part").touch()
+    (folder / "mine.part").touch()
+    storage.remove_unfinished()
+    assert sorted(path.name for path in folder.iterdir()) == ["fox-0.png", "mine.part"]

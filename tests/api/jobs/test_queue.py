@@ -8,19 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fooocus_core.params import CanvasParams, GenerationParams, ModelParams
+from fooocus_core.errors import ImageSkipped
 from fooocusapi.exceptions import (
-    HistoryEntryNotFoundError,
-    JobNotFinishedError,
+    JobKeptError,
     JobNotFoundError,
+    JobNotRunningError,
     QueueFullError,
     ServerStoppingError,
-    StorageError,
+    StoreError,
 )
 from fooocusapi.jobs.clock import make_clock
-from fooocusapi.jobs.job import Delivery, Job, JobView
-from fooocusapi.jobs.queue import Call, JobQueue
-from fooocusapi.schemas.vocabulary import FinishReason, JobKind, JobStage
+from fooocusapi.jobs.job import Failure, Job, JobView
+from fooocusapi.jobs.queue import MEMORY_LIMIT, Call, JobQueue
+from fooocusapi.schemas.vocabulary import ErrorCode, FinishReason, JobStage
+from tests.fakes import WAIT_S
+from tests.jobs import MemoryStore, make_job
 
 
 class Listener:
@@ -28,7 +30,6 @@ class Listener:
 
     def __init__(self) -> None:
         self.finished: list[JobView] = []
-        self.dropped: list[JobView] = []
 
 
 @pytest.fixture
@@ -36,26 +37,20 @@ def listener() -> Listener:
     return Listener()
 
 
-def make_queue(listener: Listener, size: int = 10, history: int = 0) -> JobQueue:
+def make_queue(listener: Listener, size: int = 10, store: MemoryStore | None = None) -> JobQueue:
     ticks = itertools.count(1000)
     return JobQueue(
+        store=store or MemoryStore(),
         size=size,
-        history=history,
         on_finished=listener.finished.append,
-        on_dropped=listener.dropped.append,
         clock=lambda: next(ticks),
     )
 
 
-def make_job(seed: int = 0) -> Job:
-    params = GenerationParams(models=ModelParams(base="x"), canvas=CanvasParams(seed=seed))
-    return Job(
-        kind=JobKind.TEXT_TO_IMAGE,
-        params=params,
-        delivery=Delivery(),
-        warnings=(),
-        queued_ms=999,
-    )
+def run(queue: JobQueue, job: Job) -> None:
+    queue.submit(job)
+    queue.take()
+    queue.end(job, FinishReason.SUCCESS)
 
 
 def test_jobs_come_out_in_the_order_they_went_in(listener: Listener) -> None:
@@ -136,7 +131,7 @@ def test_running_and_waiting_jobs_count_for_the_size(listener: Listener) -> None
     queue.submit(make_job())
 
 
-def test_exactly_as_many_as_allowed_are_accepted_at_once(listener: Listener) -> None:
+def test_f27_exactly_as_many_as_allowed_are_accepted_at_once(listener: Listener) -> None:
     queue, start = make_queue(listener, size=50), threading.Barrier(100)
 
     def submit() -> bool:
@@ -157,9 +152,10 @@ def test_ending_a_job_completes_its_future_with_the_visible_result(listener: Lis
     queue, job = make_queue(listener), make_job()
     queue.submit(job)
     queue.take()
-    queue.end(job, FinishReason.ERROR, "because")
+    failure = Failure(code=ErrorCode.ENGINE_ERROR, text="because")
+    queue.end(job, FinishReason.ERROR, failure)
     view = job.done.result(timeout=0)
-    assert (view.stage, view.error) == (JobStage.ERROR, "because")
+    assert (view.stage, view.failure) == (JobStage.ERROR, failure)
     assert view.queued_ms <= view.started_ms <= view.finished_ms
     assert queue.find(job.id) == view
     assert listener.finished == [view]
@@ -171,40 +167,15 @@ def test_waiting_caller_cannot_cancel_the_future(listener: Listener) -> None:
     assert not job.done.cancel()
 
 
-def test_history_beyond_the_limit_is_dropped_oldest_first(listener: Listener) -> None:
-    queue, jobs = make_queue(listener, history=2), [make_job() for _ in range(4)]
+def test_memory_is_bounded_and_the_store_keeps_all(listener: Listener) -> None:
+    store = MemoryStore()
+    queue, jobs = make_queue(listener, store=store), [make_job() for _ in range(MEMORY_LIMIT + 1)]
     for job in jobs:
-        queue.submit(job)
-        queue.take()
-        queue.end(job, FinishReason.SUCCESS)
-    assert [view.id for view in queue.view().finished] == [job.id for job in jobs[2:]]
-    assert [view.id for view in listener.dropped] == [job.id for job in jobs[:2]]
-
-
-def test_without_a_limit_memory_is_bounded_and_files_stay(listener: Listener) -> None:
-    queue = make_queue(listener)
-    for _ in range(1001):
-        job = make_job()
-        queue.submit(job)
-        queue.take()
-        queue.end(job, FinishReason.SUCCESS)
-    assert len(queue.view().finished) == 1000
-    assert listener.dropped == []
-
-
-def test_delete_tells_apart_unknown_unfinished_and_finished(listener: Listener) -> None:
-    queue, job = make_queue(listener), make_job()
-    with pytest.raises(HistoryEntryNotFoundError):
-        queue.delete(job.id)
-    queue.submit(job)
-    with pytest.raises(JobNotFinishedError):
-        queue.delete(job.id)
-    queue.take()
-    queue.end(job, FinishReason.SUCCESS)
-    queue.delete(job.id)
+        run(queue, job)
+    assert len(queue.view().finished) == MEMORY_LIMIT
     with pytest.raises(JobNotFoundError):
-        queue.find(job.id)
-    assert [view.id for view in listener.dropped] == [job.id]
+        queue.find(jobs[0].id)
+    assert len(store.views) == MEMORY_LIMIT + 1
 
 
 def test_stop_reaches_the_running_job_alone(listener: Listener) -> None:
@@ -217,14 +188,16 @@ def test_stop_reaches_the_running_job_alone(listener: Listener) -> None:
     assert (first.token.is_cancelled, second.token.is_cancelled) == (True, False)
 
 
-def test_closing_ends_what_waits_and_accepts_nothing(listener: Listener) -> None:
-    queue, running, waiting = make_queue(listener), make_job(), make_job()
+def test_closing_keeps_what_waits_and_accepts_nothing(listener: Listener) -> None:
+    store = MemoryStore()
+    queue, running, waiting = make_queue(listener, store=store), make_job(), make_job()
     queue.submit(running)
     queue.take()
     queue.submit(waiting)
     call = queue.call(lambda engine: engine)
     queue.close()
-    assert waiting.done.result(timeout=0).stage is JobStage.ERROR
+    with pytest.raises(JobKeptError, match=waiting.id):
+        waiting.done.result(timeout=0)
     with pytest.raises(ServerStoppingError):
         call.result(timeout=0)
     assert not running.done.done()
@@ -233,6 +206,7 @@ def test_closing_ends_what_waits_and_accepts_nothing(listener: Listener) -> None
         queue.submit(make_job())
     with pytest.raises(ServerStoppingError):
         queue.call(lambda engine: engine)
+    assert [view.id for view in store.unfinished()] == [running.id, waiting.id]
 
 
 def test_listener_that_fails_does_not_touch_the_job(
@@ -241,13 +215,7 @@ def test_listener_that_fails_does_not_touch_the_job(
     def fail(view: JobView) -> None:
         raise OSError("no connection")
 
-    queue = JobQueue(
-        size=1,
-        history=0,
-        on_finished=fail,
-        on_dropped=listener.dropped.append,
-        clock=make_clock(),
-    )
+    queue = JobQueue(store=MemoryStore(), size=1, on_finished=fail, clock=make_clock())
     job = make_job()
     queue.submit(job)
     queue.take()
@@ -263,32 +231,93 @@ def test_clock_never_goes_back() -> None:
     assert times[0] > 1_600_000_000_000
 
 
-def finish(queue: JobQueue, job: Job, *, keep: bool = False) -> None:
-    queue.submit(job, keep=keep)
-    queue.take()
-    queue.end(job, FinishReason.SUCCESS)
+def test_f15_an_earlier_clock_that_was_ahead_is_not_gone_back_behind() -> None:
+    ahead_ms = make_clock()() + 3_600_000
+    clock = make_clock(not_before_ms=ahead_ms)
+    assert ahead_ms <= clock() < ahead_ms + 60_000
 
 
-def test_a_job_that_is_kept_is_dropped_when_it_is_released(listener: Listener) -> None:
-    queue, kept, others = make_queue(listener, history=1), make_job(), [make_job(), make_job()]
-    for job in (kept, *others):
-        finish(queue, job, keep=job is kept)
-    assert [view.id for view in queue.view().finished] == [kept.id, others[1].id]
-    assert [view.id for view in listener.dropped] == [others[0].id]
-    queue.release(kept)
-    assert [view.id for view in queue.view().finished] == [others[1].id]
-    assert [view.id for view in listener.dropped] == [others[0].id, kept.id]
-
-
-def test_a_job_whose_files_cannot_be_removed_stays(listener: Listener) -> None:
-    def refuse(view: JobView) -> None:
-        raise StorageError("no permission")
-
+def test_f15_times_of_a_job_are_in_order_although_the_clock_went_back(listener: Listener) -> None:
+    times = iter([500, 100])
     queue = JobQueue(
-        size=1, history=0, on_finished=listener.finished.append, on_dropped=refuse, clock=lambda: 1
+        store=MemoryStore(),
+        size=1,
+        on_finished=listener.finished.append,
+        clock=lambda: next(times),
     )
-    job = make_job()
-    finish(queue, job)
-    with pytest.raises(StorageError):
-        queue.delete(job.id)
-    assert queue.find(job.id).id == job.id
+    job = make_job(queued_ms=1000)
+    run(queue, job)
+    view = job.done.result(timeout=0)
+    assert (view.queued_ms, view.started_ms, view.finished_ms) == (1000, 1000, 1000)
+
+
+def test_f12_an_end_that_cannot_be_stored_is_stored_when_that_is_possible_again(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    queue, first, second = make_queue(listener, store=store), make_job(), make_job()
+    queue.submit(first)
+    queue.submit(second)
+    queue.take()
+    store.failure = StoreError("disk full")
+    queue.end(first, FinishReason.SUCCESS)
+    assert first.done.result(timeout=0).reason is FinishReason.SUCCESS
+    assert store.views[first.id].stage is JobStage.RUNNING
+    assert "disk full" in caplog.text
+    store.failure = None
+    queue.take()
+    assert store.views[first.id].stage is JobStage.SUCCESS
+
+
+def test_f12_a_job_whose_begin_cannot_be_stored_fails_and_the_next_thing_is_done(
+    listener: Listener,
+) -> None:
+    store = MemoryStore()
+    queue, job = make_queue(listener, store=store), make_job()
+    queue.submit(job)
+    store.failure = StoreError("disk full")
+    with ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(queue.take)
+        view = job.done.result(timeout=WAIT_S)
+        assert view.failure == Failure(code=ErrorCode.STORAGE_FULL, text="disk full")
+        queue.call(lambda engine: engine)
+        assert isinstance(taking.result(timeout=WAIT_S), Call)
+
+
+def test_a_job_that_cannot_be_stored_is_not_accepted(listener: Listener) -> None:
+    store = MemoryStore()
+    store.failure = StoreError("disk full")
+    queue = make_queue(listener, size=1, store=store)
+    with pytest.raises(StoreError):
+        queue.submit(make_job())
+    store.failure = None
+    queue.submit(make_job())
+
+
+def test_a_paused_queue_serves_calls_and_begins_no_job(listener: Listener) -> None:
+    queue, job = make_queue(listener), make_job()
+    queue.pause()
+    queue.submit(job)
+    with ThreadPoolExecutor(1) as pool:
+        queue.call(lambda engine: engine)
+        assert isinstance(pool.submit(queue.take).result(timeout=WAIT_S), Call)
+        taking = pool.submit(queue.take)
+        assert queue.is_paused
+        queue.resume()
+        assert taking.result(timeout=WAIT_S) is job
+
+
+def test_skip_reaches_the_running_job_alone(listener: Listener) -> None:
+    queue, running, waiting = make_queue(listener), make_job(), make_job()
+    queue.submit(running)
+    queue.submit(waiting)
+    with pytest.raises(JobNotRunningError):
+        queue.skip(running.id)
+    queue.take()
+    queue.skip(running.id)
+    with pytest.raises(ImageSkipped):
+        running.token.raise_if_skipped()
+    running.token.raise_if_skipped()
+    waiting.token.raise_if_skipped()
+    with pytest.raises(JobNotFoundError):
+        queue.skip("nobody")

@@ -8,15 +8,29 @@ from itertools import count
 
 import pytest
 
-from fooocus_core.errors import ModelFileError
+from fooocus_core.errors import (
+    DeviceFailedError,
+    DeviceMemoryError,
+    DownloadError,
+    InvalidInputError,
+    ModelFileError,
+    ModelNotFoundError,
+    NotFiniteError,
+)
 from fooocus_core.events import GeneratedImage
-from fooocus_core.params import CanvasParams, GenerationParams, ModelParams
-from fooocusapi.exceptions import ServiceError, StorageError
-from fooocusapi.jobs.job import Delivery, Job, JobView, SavedImage
+from fooocus_core.params import GenerationParams, Image
+from fooocusapi.exceptions import JobKeptError, ServiceError, StorageError
+from fooocusapi.jobs.job import Failure, Job, JobView, SavedImage
+from fooocusapi.jobs.params_json import decode_params
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.worker import Worker
-from fooocusapi.schemas.vocabulary import FinishReason, JobKind
+from fooocusapi.schemas.vocabulary import ErrorCode, FinishReason, JobStage
 from tests.fakes import STEPS, WAIT_S, FakeEngine, Script
+from tests.jobs import MemoryStore, make_job
+
+
+def no_picture(number: int) -> Image:
+    raise AssertionError("these jobs have no pictures")
 
 
 class Bench:
@@ -28,27 +42,21 @@ class Bench:
         self.made_on: list[threading.Thread] = []
         self.make_failure: BaseException | None = None
         self.save_failure: BaseException | None = None
+        self.store = MemoryStore()
+        self.lost = threading.Event()
         self.queue = JobQueue(
-            size=10,
-            history=0,
-            on_finished=lambda _: None,
-            on_dropped=lambda _: None,
-            clock=lambda: next(ticks),
+            store=self.store, size=10, on_finished=lambda _: None, clock=lambda: next(ticks)
         )
-        self.worker = Worker(self.queue, self._make, self._save)
+        self.worker = Worker(self.queue, self._make, self._load, self._save, self.lost.set)
 
     def run(self, images: int = 1) -> Job:
-        canvas = CanvasParams(count=images)
-        params = GenerationParams(models=ModelParams(base="x"), canvas=canvas)
-        job = Job(
-            kind=JobKind.TEXT_TO_IMAGE,
-            params=params,
-            delivery=Delivery(),
-            warnings=(),
-            queued_ms=0,
-        )
+        job = make_job(count=images)
         self.queue.submit(job)
         return job
+
+    def failure(self, job: Job) -> str | None:
+        failure = self.result(job).failure
+        return failure and failure.text
 
     def result(self, job: Job) -> JobView:
         return job.done.result(timeout=WAIT_S)
@@ -58,6 +66,9 @@ class Bench:
         if self.make_failure is not None:
             raise self.make_failure
         return self.engine
+
+    def _load(self, job: Job) -> GenerationParams:
+        return decode_params(job.stored.params, no_picture)
 
     def _save(self, job: Job, index: int, image: GeneratedImage) -> SavedImage:
         if self.save_failure is not None:
@@ -81,26 +92,30 @@ def test_engine_is_made_once_on_the_thread_of_the_worker(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "reason"),
+    ("failure", "code", "text"),
     [
-        (ModelFileError("x.safetensors is cut off"), "x.safetensors is cut off"),
-        (ValueError("odd\nshape"), "ValueError: odd shape"),
-        (KeyError(), "KeyError"),
-        (KeyboardInterrupt(), "KeyboardInterrupt"),
-        (SystemExit(3), "SystemExit: 3"),
-        (MemoryError("host"), "MemoryError: host"),
+        (ValueError("odd\nshape"), "engine_error", "ValueError: odd shape"),
+        (KeyError(), "engine_error", "KeyError"),
+        (KeyboardInterrupt(), "engine_error", "KeyboardInterrupt"),
+        (SystemExit(3), "engine_error", "SystemExit: 3"),
+        (NotFiniteError("black"), "engine_error", "black"),
+        (MemoryError("host"), "out_of_memory", "MemoryError: host"),
+        (ModelNotFoundError("no x in models"), "model_not_found", "no x in models"),
+        (ModelFileError("x is cut off"), "model_corrupt", "x is cut off"),
+        (DownloadError("refused"), "download_failed", "refused"),
+        (InvalidInputError("mask too small"), "invalid_input", "mask too small"),
     ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-def test_a_failing_run_ends_its_job_and_the_next_one_succeeds(
-    bench: Bench, failure: BaseException, reason: str
+def test_f01_f04_f16_f17_a_failing_run_ends_its_job_and_the_next_one_succeeds(
+    bench: Bench, failure: BaseException, code: str, text: str
 ) -> None:
     bench.worker.start()
     bench.engine.play(Script(failure=failure))
     failed, next_one = bench.run(), bench.run()
-    assert (bench.result(failed).reason, bench.result(failed).error) == (
-        FinishReason.ERROR,
-        reason,
-    )
+    view = bench.result(failed)
+    assert view.reason is FinishReason.ERROR
+    assert view.failure == Failure(code=ErrorCode(code), text=text)
     assert bench.result(next_one).reason is FinishReason.SUCCESS
 
 
@@ -113,7 +128,7 @@ def test_jobs_are_tried_although_the_models_could_not_be_loaded(bench: Bench) ->
 def test_engine_that_cannot_be_made_fails_each_job_until_it_can(bench: Bench) -> None:
     bench.make_failure = ImportError("no torch")
     bench.worker.start()
-    assert bench.result(bench.run()).error == "ImportError: no torch"
+    assert bench.failure(bench.run()) == "ImportError: no torch"
     bench.make_failure = None
     assert bench.result(bench.run()).reason is FinishReason.SUCCESS
 
@@ -121,8 +136,8 @@ def test_engine_that_cannot_be_made_fails_each_job_until_it_can(bench: Bench) ->
 def test_picture_that_cannot_be_saved_fails_the_job(bench: Bench) -> None:
     bench.save_failure = StorageError("the picture could not be saved: No space left on device")
     bench.worker.start()
-    view = bench.result(bench.run())
-    assert view.error == "the picture could not be saved: No space left on device"
+    failure = bench.result(bench.run()).failure
+    assert failure == Failure(code=ErrorCode.STORAGE_FULL, text=str(bench.save_failure))
     bench.save_failure = None
     assert bench.result(bench.run()).reason is FinishReason.SUCCESS
 
@@ -135,29 +150,110 @@ def test_failing_call_tells_its_caller_and_nobody_else(bench: Bench) -> None:
     assert bench.result(bench.run()).reason is FinishReason.SUCCESS
 
 
-def test_stopping_lets_the_running_picture_finish(bench: Bench) -> None:
+@pytest.mark.parametrize("images", [1, 3])
+def test_stopping_lets_the_running_picture_finish_and_keeps_what_is_not_done(
+    bench: Bench, images: int
+) -> None:
     bench.worker.start()
     bench.engine.play(Script(gated=True))
-    running, waiting = bench.run(images=3), bench.run()
+    running, waiting = bench.run(images=images), bench.run()
     bench.engine.gate.wait_for_step()
     stopper = threading.Thread(target=bench.worker.stop, args=(WAIT_S,))
     stopper.start()
-    assert bench.result(waiting).reason is FinishReason.ERROR
+    with pytest.raises(JobKeptError):
+        bench.result(waiting)
     bench.engine.gate.open(STEPS)
     stopper.join(WAIT_S)
     assert not stopper.is_alive()
-    view = bench.result(running)
-    assert (view.reason, len(view.images)) == (FinishReason.SUCCESS, 1)
+    kept = bench.store.unfinished()
+    if images == 1:
+        assert bench.result(running).reason is FinishReason.SUCCESS
+        assert [view.id for view in kept] == [waiting.id]
+    else:
+        assert [view.id for view in kept] == [running.id, waiting.id]
+        assert {(view.stage, view.attempt) for view in kept} == {(JobStage.WAITING, 0)}
 
 
-def test_stopping_cancels_what_outlasts_the_grace_time(bench: Bench) -> None:
+def test_stopping_puts_back_what_outlasts_the_grace_time(bench: Bench) -> None:
     bench.worker.start()
     bench.engine.play(Script(gated=True))
     running = bench.run()
     bench.engine.gate.wait_for_step()
     bench.worker.stop(0.01)
-    view = bench.result(running)
-    assert (view.reason, view.error) == (FinishReason.ERROR, "the server was stopped")
+    with pytest.raises(JobKeptError):
+        bench.result(running)
+    assert [view.id for view in bench.store.unfinished()] == [running.id]
+
+
+def test_a_job_that_was_cancelled_is_not_put_back(bench: Bench) -> None:
+    bench.worker.start()
+    bench.engine.play(Script(gated=True))
+    running = bench.run()
+    bench.engine.gate.wait_for_step()
+    bench.queue.cancel(running.id)
+    bench.worker.stop(0.01)
+    assert bench.result(running).is_cancelled
+    assert bench.store.unfinished() == []
+
+
+def test_f02_a_run_out_of_memory_is_made_once_more_with_memory_freed(bench: Bench) -> None:
+    bench.worker.start()
+    bench.engine.play(Script(failure=DeviceMemoryError("full"), fails_at=1))
+    view = bench.result(bench.run(images=2))
+    assert (view.reason, len(view.images)) == (FinishReason.SUCCESS, 2)
+    assert bench.engine.freed == 1
+    assert len(bench.engine.asked) == 2
+
+
+def test_f03_a_run_that_is_out_of_memory_again_fails_and_is_not_tried_a_third_time(
+    bench: Bench,
+) -> None:
+    full = Script(failure=DeviceMemoryError("full"))
+    bench.worker.start()
+    bench.engine.play(full, full, full, full)
+    failed = [bench.result(bench.run()) for _ in range(2)]
+    assert [view.failure for view in failed] == [
+        Failure(code=ErrorCode.OUT_OF_MEMORY, text="full")
+    ] * 2
+    assert len(bench.engine.asked) == 4
+    assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+
+
+def test_f06_a_device_that_has_failed_ends_the_worker_and_keeps_what_waits(bench: Bench) -> None:
+    bench.worker.start()
+    bench.engine.play(Script(failure=DeviceFailedError("The device has failed: assert.")))
+    bench.queue.pause()
+    failed, waiting = bench.run(), bench.run()
+    bench.queue.resume()
+    assert bench.result(failed).failure == Failure(
+        code=ErrorCode.DEVICE_FAILED, text="The device has failed: assert."
+    )
+    assert bench.lost.wait(WAIT_S)
+    assert bench.worker.is_lost
+    bench.worker.stop(WAIT_S)
+    assert not bench.worker.is_alive
+    assert [view.id for view in bench.store.unfinished()] == [waiting.id]
+
+
+def test_a_skipped_picture_is_left_out_and_the_next_one_made(bench: Bench) -> None:
+    bench.worker.start()
+    bench.engine.play(Script(gated=True))
+    job = bench.run(images=2)
+    bench.engine.gate.wait_for_step()
+    bench.queue.skip(job.id)
+    bench.engine.gate.open(2 * STEPS)
+    view = bench.result(job)
+    assert (view.reason, [image.seed for image in view.images]) == (FinishReason.SUCCESS, [1])
+
+
+def test_a_job_whose_only_picture_is_skipped_ends_as_cancelled(bench: Bench) -> None:
+    bench.worker.start()
+    bench.engine.play(Script(gated=True))
+    job = bench.run()
+    bench.engine.gate.wait_for_step()
+    bench.queue.skip(job.id)
+    view = bench.result(job)
+    assert (view.reason, view.is_cancelled) == (FinishReason.USER_CANCEL, True)
 
 
 @pytest.mark.parametrize(

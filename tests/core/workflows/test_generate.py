@@ -13,7 +13,8 @@ from fooocus_core.catalog import Catalog
 from fooocus_core.choices import RefinerSwap
 from fooocus_core.config import load_config
 from fooocus_core.engine import Engine
-from fooocus_core.events import CancelToken
+from fooocus_core.errors import DeviceFailedError, DeviceMemoryError
+from fooocus_core.events import CancelToken, Event, Progress
 from fooocus_core.hashes import HashCache
 from fooocus_core.loading.memory import DevicePlan
 from fooocus_core.loading.store import ModelStore
@@ -98,3 +99,54 @@ def test_a_picture_is_the_same_in_every_memory_mode(
     for image, other in zip(images, expected, strict=True):
         assert np.array_equal(image, other)
     assert any(carrier.sizes) is not plan.stays
+
+
+def test_a_skipped_picture_is_left_out_and_the_next_is_as_it_would_have_been(
+    weights: Path, tmp_path: Path
+) -> None:
+    engine = make_engine(weights, tmp_path, CPU_PLAN, Carrier())
+    params = GenerationParams(
+        models=ModelParams(base="tiny_sdxl.safetensors"),
+        prompt=PromptParams(positive="a cat on a roof"),
+        canvas=CanvasParams(size=Size(64, 64), seed=3, count=2),
+        sampling=SamplingParams(steps=2),
+    )
+    _, second = engine.generate(params, [].append, CancelToken())
+    cancel, percents = CancelToken(), []
+
+    def skip_the_first(event: Event) -> None:
+        if isinstance(event, Progress):
+            percents.append(event.percent)
+            if event.sampling is not None and event.sampling.image == 0:
+                cancel.skip()
+
+    (only,) = engine.generate(params, skip_the_first, cancel)
+    assert only.seed == second.seed == 4
+    assert np.array_equal(only.image, second.image)
+    assert percents == sorted(percents)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), DeviceMemoryError),
+        (torch.AcceleratorError("CUDA error: device-side assert\nmore", 710), DeviceFailedError),
+    ],
+    ids=["memory", "driver"],
+)
+def test_what_the_driver_reports_while_a_picture_is_made_is_told_apart(
+    weights: Path, tmp_path: Path, raised: Exception, told: type[Exception]
+) -> None:
+    engine = make_engine(weights, tmp_path, CPU_PLAN, Carrier())
+    params = GenerationParams(
+        models=ModelParams(base="tiny_sdxl.safetensors"),
+        canvas=CanvasParams(size=Size(64, 64)),
+        sampling=SamplingParams(steps=2),
+    )
+
+    def fail(event: Event) -> None:
+        if isinstance(event, Progress) and event.sampling is not None:
+            raise raised
+
+    with pytest.raises(told, match="^The device [^\\n]*$"):
+        list(engine.generate(params, fail, CancelToken()))

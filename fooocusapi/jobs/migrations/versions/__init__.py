@@ -1,0 +1,1 @@
+"""One file per step; what was released is never changed."""
