@@ -43,7 +43,7 @@ def engine(
 
 
 # They work on about a million pixels each; tests/api makes others of the kind in the default run.
-SLOW = ("upscale_15", "inpaint_v26", "outpaint_left_top", "mix_ip_inpaint")
+SLOW = ("vary_subtle", "upscale_15", "inpaint_v26", "outpaint_left_top", "mix_ip_inpaint")
 JOBS = [
     pytest.param(job, marks=[pytest.mark.slow] if job in SLOW else [])
     for job in (*TEXT_TO_IMAGE_JOBS, *UPSCALE_VARY_JOBS, *INPAINT_JOBS, *IMAGE_PROMPT_JOBS)

@@ -10,6 +10,7 @@ import pytest
 
 from fooocus_core.choices import ControlKind, InpaintEngine, Performance, UpscaleVaryMethod
 from fooocus_core.config import DeviceOptions, load_config
+from fooocus_core.downloads import UPSCALER, ModelFile
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.errors import ModelNotFoundError, RunCancelled
 from fooocus_core.events import CancelToken, Event, Progress
@@ -107,13 +108,21 @@ def test_what_is_needed_is_announced_before_the_models(
     assert listener.progress == [(1, text) for text in expected]
 
 
-def test_a_missing_file_of_the_inpaint_engine_fails_before_anything_is_loaded(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [((), UPSCALER.name), ((UPSCALER,), r"fooocus_inpaint_head\.pth.*inpaint")],
+    ids=["upscaler", "head"],
+)
+def test_a_missing_file_of_an_inpaint_fails_before_anything_is_loaded(
+    tmp_path: Path, present: tuple[ModelFile, ...], missing: str
 ) -> None:
-    (tmp_path / "models").mkdir()
+    for file in present:
+        path = tmp_path / "models" / file.kind / file.name
+        path.parent.mkdir(parents=True)
+        path.touch()
     config = load_config(root=tmp_path, models_path=tmp_path / "models", environ={})
     listener = Listener()
-    with pytest.raises(ModelNotFoundError, match=r"fooocus_inpaint_head\.pth.*inpaint"):
+    with pytest.raises(ModelNotFoundError, match=missing):
         list(
             create_engine(config, DeviceOptions()).generate(
                 asked(inpaint=INPAINT), listener.events.append, CancelToken()
