@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from fooocus_core.engine import Engine, create_engine
 from fooocus_core.events import CancelToken, Event, Progress
 from fooocus_core.images.hole import find_hole
 from fooocus_core.images.masks import soft_mask
-from fooocus_core.params import GenerationParams, Image
+from fooocus_core.params import GenerationParams, Image, Size
 from tests.golden import GOLDEN, load_json
 from tests.golden_jobs import (
     IMAGE_PROMPT_JOBS,
@@ -86,3 +87,15 @@ def test_the_same_request_gives_the_same_pixels_again(engine: Engine) -> None:
         next(iter(engine.generate(params, [].append, CancelToken()))).image for _ in range(2)
     )
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("size", [Size(8, 8), Size(8, 512), Size(320, 40)], ids=str)
+def test_the_thinnest_latents_are_painted(engine: Engine, size: Size) -> None:
+    params = params_of_job(load_json("jobs/t2i_plain/job"))
+    params = replace(
+        params,
+        canvas=replace(params.canvas, size=size, forced_width=None, forced_height=None),
+        sampling=replace(params.sampling, steps=3),
+    )
+    made = next(iter(engine.generate(params, [].append, CancelToken()))).image
+    assert made.shape == (size.height, size.width, 3)
