@@ -144,7 +144,7 @@ def make_plan(
         InvalidInputError: A style, wildcard or weight cannot be used, or a picture is too small,
             too thin, or with its new sides too large.
     """
-    params = apply_performance(_without_equal_refiner(_without_unmade_pictures(asked)))
+    params = apply_performance(_without_equal_refiner(_without_idle_work(asked)))
     hole = find_hole(params.inpaint) if params.inpaint else None
     params, left_out = _without_idle_parts(params, hole)
     working = _working_size(params)
@@ -157,7 +157,7 @@ def make_plan(
     steps = _usual_steps(params, mode)
     needs_models = _needs_models(params)
     composed = _compose(params, mode, library, check) if needs_models else _NO_PROMPTS
-    params, unenhanced = _without_idle_enhancement(params, working, needs_models=needs_models)
+    params, unenhanced = _without_enhancing_nothing(params, working, needs_models=needs_models)
     passes = tuple(_passes(params, mode, library, check))
     warnings = (*left_out, *unguided, *_shortened(params, working), *unenhanced, *composed.warnings)
     return Plan(
@@ -196,9 +196,12 @@ def _without_equal_refiner(params: GenerationParams) -> GenerationParams:
     return replace(params, models=replace(params.models, refiner=None))
 
 
-def _without_unmade_pictures(params: GenerationParams) -> GenerationParams:
-    """Leave out how pictures are generated that a given one is enhanced instead of."""
-    if params.enhance is None or params.enhance.image is None:
+def _without_idle_work(params: GenerationParams) -> GenerationParams:
+    """Leave out an enhancement that does nothing, or the pictures that one replaces."""
+    asked = params.enhance
+    if asked is None or not (asked.regions or asked.method is not UpscaleVaryMethod.DISABLED):
+        return replace(params, enhance=None)
+    if asked.image is None:
         return params
     canvas = replace(params.canvas, count=1)
     return replace(params, canvas=canvas, upscale_vary=None, inpaint=None, image_prompts=())
@@ -231,17 +234,14 @@ def _without_idle_guides(
     return replace(params, image_prompts=acting), ()
 
 
-def _without_idle_enhancement(
+def _without_enhancing_nothing(
     params: GenerationParams, working: WorkingSize | None, *, needs_models: bool
 ) -> tuple[GenerationParams, tuple[str, ...]]:
-    """Leave out an enhancement that does nothing; also says so, if it should have."""
-    asked = params.enhance
-    if asked is None or not (asked.regions or asked.method is not UpscaleVaryMethod.DISABLED):
-        return replace(params, enhance=None), ()
+    """Leave out an enhancement if no picture is painted for it; also says so."""
     is_painted = needs_models and not (working and working.is_final)
-    if asked.image is None and not is_painted:
-        return replace(params, enhance=None), (_NOT_ENHANCED,)
-    return params, ()
+    if params.enhance is None or params.enhance.image is not None or is_painted:
+        return params, ()
+    return replace(params, enhance=None), (_NOT_ENHANCED,)
 
 
 def _passes(
