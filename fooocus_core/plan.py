@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fooocus_core.catalog import Catalog, ModelKind
-from fooocus_core.choices import EnhanceOrder, EnhancePrompt, InpaintEngine, UpscaleVaryMethod
+from fooocus_core.choices import InpaintEngine, UpscaleVaryMethod
 from fooocus_core.downloads import (
     CONTROL_FILES,
     SAFETY_CHECKER,
@@ -25,13 +25,13 @@ from fooocus_core.images.resize import check_croppable
 from fooocus_core.images.sizes import WorkingSize, latent_grid_size, working_size
 from fooocus_core.params import (
     CanvasParams,
-    EnhanceParams,
     EnhanceRegion,
     GenerationParams,
     Lora,
     PromptParams,
     Size,
 )
+from fooocus_core.passes import asked_passes, asks_for_passes
 from fooocus_core.performance import MODES, PerformanceMode, apply_performance
 from fooocus_core.prompt.compose import (
     ComposedPrompt,
@@ -158,7 +158,7 @@ def make_plan(
     needs_models = _needs_models(params)
     composed = _compose(params, mode, library, check) if needs_models else _NO_PROMPTS
     params, unenhanced = _without_enhancing_nothing(params, working, needs_models=needs_models)
-    passes = tuple(_passes(params, mode, library, check))
+    passes = tuple(_passes(params, library, check))
     warnings = (*left_out, *unguided, *_shortened(params, working), *unenhanced, *composed.warnings)
     return Plan(
         params=params,
@@ -199,7 +199,7 @@ def _without_equal_refiner(params: GenerationParams) -> GenerationParams:
 def _without_idle_work(params: GenerationParams) -> GenerationParams:
     """Leave out an enhancement that does nothing, or the pictures that one replaces."""
     asked = params.enhance
-    if asked is None or not (asked.regions or asked.method is not UpscaleVaryMethod.DISABLED):
+    if asked is None or not asks_for_passes(asked):
         return replace(params, enhance=None)
     if asked.image is None:
         return params
@@ -245,61 +245,13 @@ def _without_enhancing_nothing(
 
 
 def _passes(
-    params: GenerationParams,
-    mode: PerformanceMode,
-    library: Library,
-    check: Callable[[], None],
+    params: GenerationParams, library: Library, check: Callable[[], None]
 ) -> Iterator[EnhancePass]:
-    """What is made over each finished picture; all of it begins with the seed of the request."""
-    asked = params.enhance
-    if asked is None:
-        return
-    alone = replace(
-        params,
-        canvas=replace(params.canvas, count=1),
-        upscale_vary=None,
-        inpaint=None,
-        image_prompts=(),
-        enhance=None,
-    )
-
-    def plan_with(prompt: PromptParams) -> Plan:
-        return make_plan(replace(alone, prompt=prompt), library, check)
-
-    def plan_region(region: EnhanceRegion) -> Plan:
-        plan = plan_with(_prompt_of(region, params.prompt))
-        return replace(plan, inpaint_patch=_inpaint_patch(region.engine))
-
-    regions = [EnhancePass(region=region, plan=plan_region(region)) for region in asked.regions]
-    if asked.method is UpscaleVaryMethod.DISABLED:
-        yield from regions
-        return
-    plan = plan_with(_prompt_of_whole(asked, params.prompt))
-    whole = EnhancePass(
-        region=None, plan=replace(plan, steps=_whole_steps(asked.method, params, mode))
-    )
-    yield from (whole, *regions) if asked.order is EnhanceOrder.BEFORE_FIRST else (*regions, whole)
-
-
-def _prompt_of(region: EnhanceRegion, main: PromptParams) -> PromptParams:
-    return replace(
-        main,
-        positive=region.prompt if region.prompt.strip() else main.positive,
-        negative=region.negative_prompt if region.negative_prompt.strip() else main.negative,
-    )
-
-
-def _prompt_of_whole(asked: EnhanceParams, main: PromptParams) -> PromptParams:
-    is_last = asked.order is EnhanceOrder.AFTER_LAST
-    if is_last and asked.prompt_source is EnhancePrompt.LAST_FILLED and asked.regions:
-        return _prompt_of(asked.regions[-1], main)
-    return main
-
-
-def _whole_steps(method: UpscaleVaryMethod, params: GenerationParams, mode: PerformanceMode) -> int:
-    if method is UpscaleVaryMethod.UPSCALE_FAST_2:
-        return 0
-    return params.sampling.steps or (mode.upscale_steps if method.enlarges else mode.steps)
+    for asked in asked_passes(params):
+        plan = make_plan(asked.params, library, check)
+        patch = _inpaint_patch(asked.region.engine) if asked.region else None
+        plan = replace(plan, steps=asked.steps, inpaint_patch=patch)
+        yield EnhancePass(region=asked.region, plan=plan)
 
 
 def _shortened(params: GenerationParams, working: WorkingSize | None) -> Iterator[str]:

@@ -11,6 +11,7 @@ from fooocus_core.downloads import enhance_files
 from fooocus_core.images.arrays import size_of
 from fooocus_core.images.sizes import check_pixel_count, working_size
 from fooocus_core.params import EnhanceParams, EnhanceRegion, Image, MaskParams
+from fooocus_core.passes import asks_for_passes
 from fooocusapi.exceptions import InvalidFieldError
 from fooocusapi.inputs import Pictures
 from fooocusapi.needed_files import NeededFiles
@@ -58,14 +59,13 @@ class EnhanceTranslation:
             final_only=single or request.save_final_enhanced_image_only,
             show_masks=advanced.debugging_enhance_masks_checkbox and not single,
         )
-        if params.method is not UpscaleVaryMethod.DISABLED:
-            _check_size(self.pictures[_IMAGE], params.method)
-        elif not params.regions:
+        if not asks_for_passes(params):
             raise InvalidFieldError(
                 _METHOD,
                 "there is nothing to do: no region is enabled and the method is Disabled",
                 request.enhance_uov_method,
             )
+        _check_size(self.pictures[_IMAGE], params.method)
         self.needed.require(enhance_files(params))
         return params
 
@@ -120,5 +120,7 @@ class EnhanceTranslation:
 
 def _check_size(image: Image, method: UpscaleVaryMethod) -> None:
     """Refuse a picture that cannot be varied or enlarged; regions keep its size."""
+    if method is UpscaleVaryMethod.DISABLED:
+        return
     with naming(_IMAGE):
         check_pixel_count(working_size(size_of(image), method).size)

@@ -129,19 +129,17 @@ class _Enhancer:
             vary_strength=self.asked.vary_strength,
             upscale_strength=self.asked.upscale_strength,
         )
-        plan = replace(
-            plan,
-            params=replace(plan.params, upscale_vary=asked),
-            working_size=working_size(size_of(image), method),
-        )
+        working = working_size(size_of(image), method)
+        params = replace(plan.params, upscale_vary=asked)
+        plan = replace(plan, params=params, working_size=working)
         if method.enlarges:
             self.reporter.say("Downloading upscale models ...")
-        if plan.working_size is not None and plan.working_size.is_final:
+        if working.is_final:
             start = enlarge_only(plan, self.resources, self.reporter)
             saving = f"Saving image {number + 1}/{self.total} to system ..."
             (made,) = finish_unpainted(start, plan, self.resources, self.reporter, saving)
             return made
-        # The picture is encoded before the texts, and said to be so before the loading.
+        # The picture is encoded before the loading is told and the texts are encoded.
         models = self.resources.prepare(plan, self.reporter)
         start = vary_or_enlarge(plan, self._encoder(plan, models), self.resources, self.reporter)
         models, prompt = self._load(plan)
