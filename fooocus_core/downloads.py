@@ -14,7 +14,7 @@ from fooocus_core.catalog import ModelKind
 from fooocus_core.choices import ControlKind, DescribeKind, InpaintEngine, MaskModel, SamModel
 from fooocus_core.config import DownloadLists
 from fooocus_core.files import DATA_FOLDER
-from fooocus_core.params import ControlParams, MaskParams
+from fooocus_core.params import ControlParams, EnhanceParams, MaskParams
 
 FILES_TABLE = DATA_FOLDER / "files.json"
 
@@ -133,6 +133,18 @@ def mask_files(params: MaskParams) -> tuple[ModelFile, ...]:
         return (foreground_file(params.model),)
     finder = (GROUNDING_DINO, BERT_VOCABULARY)
     return finder if params.show_boxes else (*finder, sam_file(params.sam_model))
+
+
+def enhance_files(asked: EnhanceParams) -> tuple[ModelFile, ...]:
+    """What passes over finished pictures need beside the models; each file once.
+
+    The upscaler counts as soon as there are regions: nearly all of them are small.
+    """
+    enlarges = asked.method.enlarges or bool(asked.regions)
+    files = [UPSCALER] if enlarges else []
+    for region in asked.regions:
+        files += [*mask_files(region.mask), *inpaint_files(region.engine)]
+    return tuple(dict.fromkeys(files))
 
 
 def published_files() -> dict[ModelFile, PublishedFile]:

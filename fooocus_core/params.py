@@ -253,7 +253,15 @@ class MaskParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnhanceRegion:
-    """One region of an enhancement run: how it is found, and how it is painted again."""
+    """One region of an enhancement run: how it is found, and how it is painted again.
+
+    Attributes:
+        prompt, negative_prompt: If blank, those of the request.
+        grow: Pixels to dilate (positive) or erode (negative) the mask by.
+        field: Share of the picture around the region that is worked on, 0.0-1.0.
+        invert: Paint everything else instead.
+        from_noise: Start without the encoded picture.
+    """
 
     mask: MaskParams
     prompt: str = ""
@@ -268,10 +276,23 @@ class EnhanceRegion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnhanceParams:
-    """Further passes over a finished picture."""
+    """Further passes over finished pictures.
+
+    Attributes:
+        image: Worked on instead of generated pictures: none are made then, and what else is asked
+            for pictures does not count; ``None`` = each generated picture is worked on.
+        method: How the whole picture is varied or enlarged.
+        vary_strength, upscale_strength: Win over the denoising strength of the method.
+        prompt_source: Only for the order ``AFTER_LAST``.
+        regions: Found and painted one after the other, each in what the one before has made.
+        final_only: Hand over the last picture of each run, not those on the way to it.
+        show_masks: Hand over the mask of each region as well.
+    """
 
     image: Image | None = None
     method: UpscaleVaryMethod = UpscaleVaryMethod.DISABLED
+    vary_strength: float | None = None
+    upscale_strength: float | None = None
     order: EnhanceOrder = EnhanceOrder.BEFORE_FIRST
     prompt_source: EnhancePrompt = EnhancePrompt.ORIGINAL
     regions: tuple[EnhanceRegion, ...] = ()

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fooocus_core.catalog import Catalog, ModelKind
-from fooocus_core.choices import UpscaleVaryMethod
+from fooocus_core.choices import InpaintEngine, UpscaleVaryMethod
 from fooocus_core.downloads import (
     CONTROL_FILES,
     SAFETY_CHECKER,
     UPSCALER,
     ModelFile,
+    enhance_files,
     image_prompt_files,
     inpaint_files,
 )
@@ -24,11 +25,13 @@ from fooocus_core.images.resize import check_croppable
 from fooocus_core.images.sizes import WorkingSize, latent_grid_size, working_size
 from fooocus_core.params import (
     CanvasParams,
+    EnhanceRegion,
     GenerationParams,
     Lora,
     PromptParams,
     Size,
 )
+from fooocus_core.passes import asked_passes, asks_for_passes
 from fooocus_core.performance import MODES, PerformanceMode, apply_performance
 from fooocus_core.prompt.compose import (
     ComposedPrompt,
@@ -54,6 +57,9 @@ _NOT_PAINTED = (
     "The picture is only enlarged, and not painted again: it becomes larger than 2800x2800 pixels."
 )
 _ONE_PICTURE = "One picture is made, not {count}: an enlarged picture that is not painted again."
+_NOT_ENHANCED = (
+    "The enhancement was left out: it works on painted pictures, and none is painted here."
+)
 _NO_PROMPTS = ComposedPrompts(pictures=(), loras=(), wants_expansion=False, warnings=())
 
 
@@ -79,6 +85,7 @@ class Plan:
         loras: All LoRAs in the order in which they are merged.
         pictures: Seed and texts of each picture.
         wants_expansion: Whether the prompt expansion continues each main prompt.
+        passes: Made over each finished picture, in order.
         warnings: What was asked for and could not be had, one sentence each.
     """
 
@@ -96,7 +103,21 @@ class Plan:
     loras: tuple[Lora, ...]
     pictures: tuple[ComposedPrompt, ...]
     wants_expansion: bool
+    passes: tuple[EnhancePass, ...]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnhancePass:
+    """One pass over a finished picture, as far as it is decided without that.
+
+    Attributes:
+        region: What is found and painted; ``None`` = the whole picture is varied or enlarged.
+        plan: Its texts, LoRAs and numbers; what depends on the picture is missing.
+    """
+
+    region: EnhanceRegion | None
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,22 +144,25 @@ def make_plan(
         InvalidInputError: A style, wildcard or weight cannot be used, or a picture is too small,
             too thin, or with its new sides too large.
     """
-    params = apply_performance(_without_equal_refiner(asked))
+    params = apply_performance(_without_equal_refiner(_without_idle_work(asked)))
     hole = find_hole(params.inpaint) if params.inpaint else None
     params, left_out = _without_idle_parts(params, hole)
     working = _working_size(params)
     params, unguided = _without_idle_guides(params, working)
     control_size = _control_size(params, working, hole)
-    patch = _inpaint_patch(params)
+    patch = _inpaint_patch(params.inpaint.engine) if params.inpaint else None
     refines_itself = patch is not None and params.models.refiner is None
     params = _with_inpaint_settings(params, refines_itself=refines_itself)
     mode = MODES[params.sampling.performance]
     steps = _usual_steps(params, mode)
     needs_models = _needs_models(params)
     composed = _compose(params, mode, library, check) if needs_models else _NO_PROMPTS
+    params, unenhanced = _without_enhancing_nothing(params, working, needs_models=needs_models)
+    passes = tuple(_passes(params, library, check))
+    warnings = (*left_out, *unguided, *_shortened(params, working), *unenhanced, *composed.warnings)
     return Plan(
         params=params,
-        files=(*_needed_files(params, hole), *((SAFETY_CHECKER,) if params.output.censor else ())),
+        files=_all_files(params, hole),
         size=params.canvas.final_size,
         working_size=working,
         hole=hole,
@@ -152,7 +176,11 @@ def make_plan(
         loras=(*composed.loras, *_mode_loras(mode)),
         pictures=composed.pictures,
         wants_expansion=composed.wants_expansion,
-        warnings=(*left_out, *unguided, *_shortened(params, working), *composed.warnings),
+        passes=passes,
+        # Once each: all read the same wildcards.
+        warnings=tuple(
+            dict.fromkeys((*warnings, *(text for one in passes for text in one.plan.warnings)))
+        ),
     )
 
 
@@ -166,6 +194,17 @@ def _without_equal_refiner(params: GenerationParams) -> GenerationParams:
     if params.models.refiner != params.models.base:
         return params
     return replace(params, models=replace(params.models, refiner=None))
+
+
+def _without_idle_work(params: GenerationParams) -> GenerationParams:
+    """Leave out an enhancement that does nothing, or the pictures that one replaces."""
+    asked = params.enhance
+    if asked is None or not asks_for_passes(asked):
+        return replace(params, enhance=None)
+    if asked.image is None:
+        return params
+    canvas = replace(params.canvas, count=1)
+    return replace(params, canvas=canvas, upscale_vary=None, inpaint=None, image_prompts=())
 
 
 def _without_idle_parts(
@@ -195,6 +234,26 @@ def _without_idle_guides(
     return replace(params, image_prompts=acting), ()
 
 
+def _without_enhancing_nothing(
+    params: GenerationParams, working: WorkingSize | None, *, needs_models: bool
+) -> tuple[GenerationParams, tuple[str, ...]]:
+    """Leave out an enhancement if no picture is painted for it; also says so."""
+    is_painted = needs_models and not (working and working.is_final)
+    if params.enhance is None or params.enhance.image is not None or is_painted:
+        return params, ()
+    return replace(params, enhance=None), (_NOT_ENHANCED,)
+
+
+def _passes(
+    params: GenerationParams, library: Library, check: Callable[[], None]
+) -> Iterator[EnhancePass]:
+    for asked in asked_passes(params):
+        plan = make_plan(asked.params, library, check)
+        patch = _inpaint_patch(asked.region.engine) if asked.region else None
+        plan = replace(plan, steps=asked.steps, inpaint_patch=patch)
+        yield EnhancePass(region=asked.region, plan=plan)
+
+
 def _shortened(params: GenerationParams, working: WorkingSize | None) -> Iterator[str]:
     """What to say of a picture that is only enlarged."""
     if params.upscale_vary is None or working is None or not working.is_final:
@@ -222,8 +281,8 @@ def _control_size(params: GenerationParams, working: WorkingSize | None, hole: H
     return size
 
 
-def _inpaint_patch(params: GenerationParams) -> ModelFile | None:
-    files = inpaint_files(params.inpaint.engine) if params.inpaint else ()
+def _inpaint_patch(engine: InpaintEngine) -> ModelFile | None:
+    files = inpaint_files(engine)
     return files[-1] if files else None
 
 
@@ -249,6 +308,8 @@ def _usual_steps(params: GenerationParams, mode: PerformanceMode) -> int:
 
 
 def _needs_models(params: GenerationParams) -> bool:
+    if params.enhance and params.enhance.image is not None:
+        return False
     if params.upscale_vary and params.upscale_vary.method is UpscaleVaryMethod.UPSCALE_FAST_2:
         return False
     if params.inpaint and params.inpaint.show_mask:
@@ -265,6 +326,12 @@ def _working_size(params: GenerationParams) -> WorkingSize | None:
     if asked is None:
         return None
     return working_size(size_of(asked.image), asked.method, asked.factor)
+
+
+def _all_files(params: GenerationParams, hole: Hole | None) -> tuple[ModelFile, ...]:
+    later = enhance_files(params.enhance) if params.enhance else ()
+    checker = (SAFETY_CHECKER,) if params.output.censor else ()
+    return tuple(dict.fromkeys((*_needed_files(params, hole), *later, *checker)))
 
 
 def _needed_files(params: GenerationParams, hole: Hole | None) -> tuple[ModelFile, ...]:

@@ -20,14 +20,12 @@ from starlette.types import Message
 from fooocusapi.dependencies import ServicesDep, bare_media_type
 from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError
 from fooocusapi.schemas.forms import (
+    ALL_SLOTS,
     MAX_IMAGE_TEXT,
-    SLOTS,
-    SLOTTED,
     form_to_json,
     location_in_form,
     may_hold_picture,
 )
-from fooocusapi.schemas.parameters import ImagePrompt
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -179,21 +177,27 @@ def describe_models(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
     """Schemas of request models and of their form encodings, for the components section."""
     _, table = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     schemas: dict[str, Any] = table["$defs"]
-    slotted = schemas[ImagePrompt.__name__]["properties"]
     forms = {
-        f"{model.__name__}Form": _form_schema(schemas[model.__name__], slotted) for model in models
+        f"{model.__name__}Form": _form_schema(schemas[model.__name__], schemas) for model in models
     }
     return {**schemas, **forms}
 
 
-def _form_schema(schema: dict[str, Any], slotted: dict[str, Any]) -> dict[str, Any]:
+def _form_schema(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     """The same object as form fields: lists and objects become texts that hold JSON.
 
-    Image prompts become numbered fields. The example is left out, as it is one of JSON.
+    Lists of objects become numbered fields. The example is left out, as it is one of JSON.
     """
     properties = dict(schema["properties"])
-    if properties.pop(SLOTTED, None):
-        properties |= {f"{name}{slot}": field for slot in SLOTS for name, field in slotted.items()}
+    for slots in ALL_SLOTS:
+        listed = properties.pop(slots.list_name, None)
+        if listed is not None:
+            fields = schemas[listed["items"]["$ref"].rpartition("/")[2]]["properties"]
+            properties |= {
+                slots.form_name(name, number): field
+                for number in range(1, slots.count + 1)
+                for name, field in fields.items()
+            }
     return {
         **{name: value for name, value in schema.items() if name != "example"},
         "properties": {name: _form_field(field) for name, field in properties.items()},

@@ -6,10 +6,15 @@ from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
 
-from fooocusapi.schemas.forms import SLOT_FIELDS
-from fooocusapi.schemas.parameters import AdvancedParams, GenerationRequest, ImagePrompt
+from fooocusapi.schemas.forms import ENHANCE_SLOTS, IMAGE_PROMPT_SLOTS
+from fooocusapi.schemas.parameters import (
+    AdvancedParams,
+    EnhanceRegion,
+    GenerationRequest,
+    ImagePrompt,
+)
 from fooocusapi.schemas.pictures import Location
-from fooocusapi.schemas.requests import GuidedRequest
+from fooocusapi.schemas.requests import EnhanceRequest, GuidedRequest
 from fooocusapi.tolerance import Tolerance
 
 _MAX_LOOKED_AT = 100
@@ -28,17 +33,27 @@ def check_field_names(request: GenerationRequest, tolerance: Tolerance) -> None:
     Raises:
         InvalidFieldError: Strict, and there is one.
     """
-    slots = SLOT_FIELDS if isinstance(request, GuidedRequest) else ()
+    slots = _slot_fields(request)
     passed_over = {*AdvancedParams.model_fields, *_ALIASES, *slots}
     _check(request, (), passed_over, tolerance, elsewhere=slots)
     _check(request.advanced_params, ("advanced_params",), _ALIASES, tolerance)
     if isinstance(request, GuidedRequest):
         for index, prompt in enumerate(request.image_prompts):
             _check(prompt, ("image_prompts", index), (), tolerance)
+    if isinstance(request, EnhanceRequest):
+        for index, region in enumerate(request.enhance_ctrlnets):
+            _check(region, ("enhance_ctrlnets", index), (), tolerance)
+
+
+def _slot_fields(request: GenerationRequest) -> tuple[str, ...]:
+    """What a form may have beside the fields of the request."""
+    if isinstance(request, GuidedRequest):
+        return IMAGE_PROMPT_SLOTS.form_names
+    return ENHANCE_SLOTS.form_names if isinstance(request, EnhanceRequest) else ()
 
 
 def _check(
-    part: GenerationRequest | AdvancedParams | ImagePrompt,
+    part: GenerationRequest | AdvancedParams | ImagePrompt | EnhanceRegion,
     place: Location,
     passed_over: Collection[str],
     tolerance: Tolerance,

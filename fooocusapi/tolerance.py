@@ -62,11 +62,19 @@ class Tolerance:
             raise InvalidFieldError(location, text, value)
         self.warn(f"{problem}: {instead}{hint}")
 
-    def choose(self, kind: type[Member], asked: str | None, default: Member, name: str) -> Member:
+    def choose(
+        self,
+        kind: type[Member],
+        asked: str | None,
+        default: Member,
+        name: str,
+        place: tuple[str | int, ...] = ("advanced_params",),
+    ) -> Member:
         """The member that an option names; ``default`` if it names none or an unknown one.
 
         Args:
-            name: Of the option, inside ``advanced_params``.
+            name: Of the option.
+            place: Path of the object that it stands in.
 
         Raises:
             InvalidFieldError: Strict, and it is unknown.
@@ -77,7 +85,7 @@ class Tolerance:
             return kind(asked)
         except ValueError:
             self.tolerate(
-                ("advanced_params", name),
+                (*place, name),
                 asked,
                 f"unknown {name} '{shown(asked)}'",
                 instead=f"'{default}' used instead",

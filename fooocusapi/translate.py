@@ -1,7 +1,8 @@
 """Request -> what is asked of the pipeline, and warnings about what was tolerated.
 
-With its parts ``translate_models.py``, ``translate_pictures.py`` and ``translate_guides.py``, and
-with ``translate_back.py``, all that knows both vocabularies; nothing else tolerates anything.
+With its parts ``translate_models.py``, ``translate_pictures.py``, ``translate_guides.py`` and
+``translate_enhance.py``, and with ``translate_back.py``, all that knows both vocabularies; nothing
+else tolerates anything.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fooocus_core.config import CoreConfig, Defaults
 from fooocus_core.downloads import SAFETY_CHECKER
 from fooocus_core.params import (
     CanvasParams,
+    EnhanceParams,
     FreeUParams,
     GenerationParams,
     GuidanceParams,
@@ -45,9 +47,11 @@ from fooocusapi.schemas.parameters import (
     webhook_target,
 )
 from fooocusapi.schemas.pictures import PictureField
+from fooocusapi.schemas.requests import EnhanceRequest
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme
 from fooocusapi.settings import Settings
 from fooocusapi.tolerance import Tolerance, shown
+from fooocusapi.translate_enhance import EnhanceTranslation
 from fooocusapi.translate_guides import control_params, guide_fields
 from fooocusapi.translate_models import ModelTranslation
 from fooocusapi.translate_pictures import PictureTranslation
@@ -145,6 +149,7 @@ class _Run:
             upscale_vary=pictures.upscale_vary,
             inpaint=pictures.inpaint,
             image_prompts=pictures.image_prompts,
+            enhance=self._enhance(single=single),
             output=self._output(advanced),
         )
         warnings = self.tolerance.warnings
@@ -169,6 +174,17 @@ class _Run:
             needed=self.needed,
             tolerance=self.tolerance,
         )
+
+    def _enhance(self, *, single: bool) -> EnhanceParams | None:
+        if not isinstance(self.request, EnhanceRequest):
+            return None
+        return EnhanceTranslation(
+            request=self.request,
+            pictures=self.pictures,
+            defaults=self.translator.core.defaults,
+            needed=self.needed,
+            tolerance=self.tolerance,
+        ).params(single=single)
 
     def _prompt(self) -> PromptParams:
         request, defaults = self.request, self.translator.core.defaults
@@ -233,7 +249,7 @@ class _Run:
             size=size,
             forced_width=_positive(advanced.overwrite_width),
             forced_height=_positive(advanced.overwrite_height),
-            count=1 if single else request.image_number,
+            count=1 if single or isinstance(request, EnhanceRequest) else request.image_number,
             seed=secrets.randbelow(MAX_SEED + 1) if random_seed else request.image_seed,
             same_seed=advanced.disable_seed_increment,
         )

@@ -23,7 +23,7 @@ from fooocus_core.images.sizes import (
 from fooocus_core.params import Extension, ImagePrompt, InpaintParams, Size, UpscaleVaryParams
 from fooocusapi.inputs import Pictures
 from fooocusapi.needed_files import NeededFiles
-from fooocusapi.schemas.parameters import GenerationRequest
+from fooocusapi.schemas.parameters import AdvancedParams, GenerationRequest
 from fooocusapi.schemas.requests import (
     ImagePromptRequest,
     InpaintOutpaintRequest,
@@ -89,15 +89,12 @@ class PictureTranslation:
         if method is UpscaleVaryMethod.DISABLED:
             return None, blank
         is_custom = method is UpscaleVaryMethod.UPSCALE_CUSTOM
-        strength = advanced.overwrite_upscale_strength
         params = UpscaleVaryParams(
             image=self.pictures[_IMAGE],
             method=method,
             factor=request.upscale_value if is_custom else None,
-            vary_strength=_positive(advanced.overwrite_vary_strength),
-            upscale_strength=(
-                self.defaults.upscale_strength if strength is None else _positive(strength)
-            ),
+            vary_strength=vary_strength(advanced),
+            upscale_strength=upscale_strength(advanced, self.defaults),
         )
         with naming(_IMAGE):
             result = working_size(size_of(params.image), method, params.factor)
@@ -160,6 +157,17 @@ class PictureTranslation:
         idle = ", ".join(name for name, value in given.items() if value)
         if idle:
             self.tolerance.warn(f"not used, as there is no input_image to inpaint: {idle}")
+
+
+def vary_strength(advanced: AdvancedParams) -> float | None:
+    """What wins over the denoising strength of the methods that vary; ``None`` = nothing."""
+    return _positive(advanced.overwrite_vary_strength)
+
+
+def upscale_strength(advanced: AdvancedParams, defaults: Defaults) -> float | None:
+    """What wins over the denoising strength of the methods that enlarge; ``None`` = nothing."""
+    asked = advanced.overwrite_upscale_strength
+    return defaults.upscale_strength if asked is None else _positive(asked)
 
 
 def _extensions(request: InpaintOutpaintRequest) -> Iterator[Extension]:

@@ -12,6 +12,8 @@ from PIL import Image
 
 from fooocus_core.choices import (
     ControlKind,
+    EnhanceOrder,
+    EnhancePrompt,
     InpaintEngine,
     MetadataScheme,
     Performance,
@@ -24,6 +26,7 @@ from fooocus_core.choices import (
 from fooocus_core.params import (
     CanvasParams,
     ControlParams,
+    EnhanceParams,
     Extension,
     FreeUParams,
     GenerationParams,
@@ -140,6 +143,7 @@ def params_of_job(job: dict[str, Any]) -> GenerationParams:
             ImagePrompt(image=read_input(name), kind=ControlKind(kind), stop=stop, weight=weight)
             for name, stop, weight, kind in args["cn"]
         ),
+        enhance=_enhance(args) if args.get("enhance") else None,
         output=OutputParams(metadata=MetadataScheme(args["metadata_scheme"])),
     )
 
@@ -154,6 +158,16 @@ def _upscale_vary(args: dict[str, Any]) -> UpscaleVaryParams:
     return UpscaleVaryParams(
         image=read_input(args["uov_image"]),
         method=UpscaleVaryMethod(args["uov_method"]),
+    )
+
+
+def _enhance(args: dict[str, Any]) -> EnhanceParams:
+    return EnhanceParams(
+        image=read_input(args["enhance_image"]) if args["enhance_image"] else None,
+        method=UpscaleVaryMethod(args["enhance_uov"]),
+        order=EnhanceOrder(args["enhance_order"]),
+        prompt_source=EnhancePrompt(args["enhance_prompt_type"]),
+        final_only=False,
     )
 
 

@@ -43,5 +43,24 @@ def find_hole(asked: InpaintParams) -> Hole | None:
     if not asked.extend and not has_hole(mask):
         return None
     image, mask = extend_sides(asked.image, mask, asked.extend)
-    region = find_region(mask, asked.field)
+    return _hole(image, mask, asked.field)
+
+
+def hole_in(image: Image, mask: Mask, field: float) -> Hole | None:
+    """What a mask that is ready leaves of a picture of its size.
+
+    Args:
+        field: Share of the picture that is worked on, 0.0-1.0.
+
+    Returns:
+        ``None`` if nothing is masked.
+
+    Raises:
+        InvalidInputError: The region is too thin to be painted.
+    """
+    return _hole(image, mask, field) if has_hole(mask) else None
+
+
+def _hole(image: Image, mask: Mask, field: float) -> Hole:
+    region = find_region(mask, field)
     return Hole(image=image, mask=mask, region=region, working_size=region.working_size)

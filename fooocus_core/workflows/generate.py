@@ -6,25 +6,21 @@ Calls the rest in order and computes nothing itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 
 from fooocus_core.choices import InpaintEngine
-from fooocus_core.downloads import CONTROL_FILES
-from fooocus_core.errors import ImageSkipped, NotFiniteError
+from fooocus_core.errors import ImageSkipped
 from fooocus_core.events import GeneratedImage
-from fooocus_core.loading.soundness import check_control_net, check_finite
 from fooocus_core.loading.store import Models
 from fooocus_core.performance import MODES
 from fooocus_core.plan import Plan
-from fooocus_core.workflows.censor import censor
 from fooocus_core.workflows.encoding import PictureEncoder
-from fooocus_core.workflows.image_prompt import control_nets, make_guides, show_guides
+from fooocus_core.workflows.enhance import enhance
+from fooocus_core.workflows.finish import finish_picture, finish_unpainted
+from fooocus_core.workflows.image_prompt import make_guides, show_guides
 from fooocus_core.workflows.inpaint_outpaint import paint_hole, show_hole
 from fooocus_core.workflows.painter import make_painter
-from fooocus_core.workflows.progress import CHECKING, Reporter
+from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.prompts import encode_prompts
-from fooocus_core.workflows.records import describe_picture
 from fooocus_core.workflows.resources import Resources
 from fooocus_core.workflows.start import Start
 from fooocus_core.workflows.text_to_image import blank_start
@@ -41,8 +37,28 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
     """
     announce(plan, reporter)
     resources.require(plan.files, reporter)
+    asked = plan.params.enhance
+    if asked is None:
+        yield from _make_pictures(plan, resources, reporter)
+        return
+    pictures = []
+    if asked.image is not None:
+        reporter.share_out(_steps_of_passes(plan))
+        pictures.append(GeneratedImage(image=asked.image, seed=plan.params.canvas.seed))
+    else:
+        for picture in _make_pictures(plan, resources, reporter):
+            pictures.append(picture)
+            if not asked.final_only:
+                yield picture
+    yield from enhance(pictures, plan, resources, reporter)
+
+
+def _make_pictures(
+    plan: Plan, resources: Resources, reporter: Reporter
+) -> Iterator[GeneratedImage]:
     if not plan.needs_models:
-        yield from hand_over(make_finished(plan, resources, reporter), plan, resources, reporter)
+        start = make_finished(plan, resources, reporter)
+        yield from finish_unpainted(start, plan, resources, reporter)
         return
     reporter.say("Loading models ...", percent=2)
     models = resources.prepare(plan, reporter)
@@ -50,27 +66,26 @@ def generate(plan: Plan, resources: Resources, reporter: Reporter) -> Iterator[G
     prompts = encode_prompts(plan, models.base, resources, reporter)
     start = make_start(plan, models, resources, reporter)
     if start.finished:
-        yield from hand_over(start, plan, resources, reporter)
+        yield from finish_unpainted(start, plan, resources, reporter)
         return
     guides = make_guides(plan, resources, reporter)
     reporter.say("Moving model to GPU ...")
-    progress = reporter.sampling(plan.steps, len(prompts))
+    later = _steps_of_passes(plan) * len(prompts)
+    progress = reporter.sampling(plan.steps, len(prompts), later)
     painter = make_painter(plan, models, resources, reporter, progress, guides)
     for index, prompt in enumerate(prompts):
         progress.start_image(index)
         try:
-            with explained(plan, models, resources):
-                image = start.finish(painter.paint(start, prompt))
-            reporter.check_skipped()
+            picture = finish_picture(painter, start, prompt)
         except ImageSkipped:
             progress.leave_image()
             continue
-        record = describe_picture(plan, start.recorded_size, prompt, resources)
-        if plan.params.output.censor:
-            progress.check_image()
-            image = censor(image, resources)
-        progress.finish_image()
-        yield GeneratedImage(image=image, seed=prompt.composed.seed, record=record)
+        yield picture
+
+
+def _steps_of_passes(plan: Plan) -> int:
+    """Sampling steps of all passes over one picture."""
+    return sum(one.plan.steps for one in plan.passes)
 
 
 def announce(plan: Plan, reporter: Reporter) -> None:
@@ -116,29 +131,3 @@ def make_finished(plan: Plan, resources: Resources, reporter: Reporter) -> Start
     if plan.params.inpaint and plan.params.inpaint.show_mask:
         return show_hole(plan, resources, reporter)
     return show_guides(plan, resources, reporter)
-
-
-@contextmanager
-def explained(plan: Plan, models: Models, resources: Resources) -> Iterator[None]:
-    """Say which file is to blame, if a picture has no values because of weights that have none."""
-    try:
-        yield
-    except NotFiniteError:
-        check_finite(models.base, vae=plan.params.models.vae)
-        if models.refiner is not None:
-            check_finite(models.refiner)
-        for kind, network in control_nets(plan, resources).items():
-            check_control_net(CONTROL_FILES[kind].name, network)
-        raise
-
-
-def hand_over(
-    start: Start, plan: Plan, resources: Resources, reporter: Reporter
-) -> Iterator[GeneratedImage]:
-    """Hand over what is finished."""
-    finished = start.finished
-    if plan.params.output.censor:
-        reporter.say(CHECKING, percent=100)
-        finished = tuple(replace(made, image=censor(made.image, resources)) for made in finished)
-    reporter.say("Saving image to system ...", percent=100)
-    yield from finished

@@ -25,18 +25,30 @@ class Reporter:
     def __init__(self, sink: EventSink, cancel: CancelToken) -> None:
         self._sink = sink
         self._cancel = cancel
+        self._share = 0.0
+        self._is_held = False
         self.percent = 0
 
     def say(self, text: str, *, percent: int | None = None) -> None:
-        """Send a status text, optionally moving the percentage first."""
-        if percent is not None:
+        """Send a status text, optionally moving the percentage first, unless it is held."""
+        if percent is not None and not self._is_held:
             self.percent = percent
         self.check_cancelled()
         self._sink(Progress(percent=self.percent, text=text))
 
     def advance(self, text: str) -> None:
-        """Send a status text at the next higher percentage."""
-        self.say(text, percent=self.percent + 1)
+        """Send a status text at the next higher percentage, unless it is held."""
+        self.climb()
+        self.say(text)
+
+    def climb(self) -> None:
+        """Move to the next higher percentage, unless it is held."""
+        if not self._is_held:
+            self.percent += 1
+
+    def hold(self) -> None:
+        """From now on let nothing but sampling move the percentage."""
+        self._is_held = True
 
     def warn(self, text: str) -> None:
         """Tell the caller that something was left out or replaced."""
@@ -54,28 +66,58 @@ class Reporter:
         """Raise ``ImageSkipped`` if the picture being made is not wanted any more."""
         self._cancel.raise_if_skipped()
 
-    def sampling(self, steps_of_run: int, images: int) -> SamplingReporter:
-        """Start counting sampling steps from the present percentage."""
-        return SamplingReporter(self, self._sink, steps_of_run, images)
+    def share_out(self, steps: int) -> None:
+        """Share what is left up to 100 among all sampling steps of the run."""
+        self._share = (100 - self.percent) / max(steps, 1)
+
+    def sampling(self, steps: int, images: int, later: int = 0) -> SamplingReporter:
+        """Start counting sampling steps from the present percentage.
+
+        Args:
+            steps: Of each picture.
+            images: How many pictures are painted.
+            later: Steps of all passes that follow.
+        """
+        self.share_out(steps * images + later)
+        return SamplingReporter(self, self._sink, share=self._share, steps=steps, images=images)
+
+    def sampling_again(self, number: int, of: int, steps: int) -> SamplingReporter:
+        """Go on counting, for the pass over a picture that has the 0-based ``number``."""
+        sampling = SamplingReporter(self, self._sink, share=self._share, steps=steps, images=of)
+        sampling.enter(number)
+        return sampling
 
 
 class SamplingReporter:
-    """Progress of the sampling phase, from the percentage reached before it to 100."""
+    """Progress of a sampling phase, from the percentage reached before it.
 
-    def __init__(self, reporter: Reporter, sink: EventSink, steps: int, images: int) -> None:
+    Args:
+        share: Percent per sampling step.
+        steps: Of each picture.
+        images: How many pictures the texts speak of.
+    """
+
+    def __init__(
+        self, reporter: Reporter, sink: EventSink, *, share: float, steps: int, images: int
+    ) -> None:
         self._reporter = reporter
         self._sink = sink
+        self._share = share
         self._steps = steps
         self._images = images
         self._prepared = reporter.percent
-        self._share = (100 - self._prepared) / max(steps * images, 1)
         self._image = 0
+        self._finished = 0
+        self._sampled = 0.0
+
+    def enter(self, image: int) -> None:
+        """Turn to the picture of index ``image``."""
+        self._image = image
         self._sampled = 0.0
 
     def start_image(self, image: int) -> None:
         """Announce the picture of index ``image``."""
-        self._image = image
-        self._sampled = 0.0
+        self.enter(image)
         self._reporter.say(f"Preparing task {image + 1}/{self._images} ...")
 
     def step(self, step: int, steps: int) -> None:
@@ -106,7 +148,8 @@ class SamplingReporter:
 
     def leave_image(self) -> None:
         """Count the present picture as done, finished or not."""
-        done = self._share * self._steps * (self._image + 1)
+        self._finished += 1
+        done = self._share * self._steps * self._finished
         self._reporter.percent = int(self._prepared + done)
 
     def _say_painted(self, text: str) -> None:

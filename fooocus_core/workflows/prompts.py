@@ -47,7 +47,7 @@ def encode_prompts(
     encoder = _make_encoder(base, resources, reporter)
     resources.models.bring_text_encoders(base)
     clip_skip = plan.params.models.clip_skip
-    reporter.percent += 1
+    reporter.climb()
     positives = []
     for number, (picture, expansion) in enumerate(
         zip(plan.pictures, expansions, strict=True), start=1
@@ -57,7 +57,7 @@ def encode_prompts(
         positives.append(
             encoder.encode(texts, pooled_texts=picture.positive_top_k, clip_skip=clip_skip)
         )
-    reporter.percent += 1
+    reporter.climb()
     negatives = []
     for number, picture in enumerate(plan.pictures, start=1):
         if abs(plan.params.guidance.scale - 1.0) < _UNGUIDED:
@@ -89,7 +89,7 @@ def _expand(plan: Plan, resources: Resources, reporter: Reporter) -> list[str | 
         missing = ", ".join(resources.catalog.missing_expansion_files())
         reporter.warn(f"Prompt expansion was left out: {missing} not found.")
         return [None for _ in plan.pictures]
-    reporter.percent += 1
+    reporter.climb()
     expansions: list[str | None] = []
     for number, picture in enumerate(plan.pictures, start=1):
         reporter.say(f"Preparing Fooocus text #{number} ...")

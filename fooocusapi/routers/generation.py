@@ -15,6 +15,8 @@ from fooocusapi.dependencies import PreferencesDep, ServicesDep
 from fooocusapi.routers.answers import GENERATION_ANSWERS
 from fooocusapi.schemas.parameters import GenerationRequest
 from fooocusapi.schemas.requests import (
+    EnhanceRequest,
+    EnhanceRequestV1,
     GuidedInpaintOutpaintRequest,
     GuidedTextToImageRequest,
     GuidedUpscaleVaryRequest,
@@ -52,6 +54,7 @@ class Endpoint:
 
 _UPSCALE_VARY = "Vary a picture or enlarge it."
 _INPAINT_OUTPAINT = "Paint a part of a picture again, or extend its sides."
+_ENHANCE = "Improve a picture in passes: vary or enlarge it, find regions and paint them again."
 _IMAGE_PROMPT = "Let pictures guide a new one, or what a picture is inpainted or extended with."
 
 ENDPOINTS = (
@@ -128,6 +131,24 @@ ENDPOINTS = (
         body=ImagePromptV2,
         form=ImagePromptV2,
         does=_IMAGE_PROMPT,
+    ),
+    Endpoint(
+        version=1,
+        path="image-enhance",
+        operation="image_enhance_v1",
+        kind=JobKind.ENHANCE,
+        body=EnhanceRequest,
+        form=EnhanceRequestV1,
+        does=_ENHANCE,
+    ),
+    Endpoint(
+        version=2,
+        path="image-enhance",
+        operation="image_enhance_v2",
+        kind=JobKind.ENHANCE,
+        body=EnhanceRequest,
+        form=EnhanceRequest,
+        does=_ENHANCE,
     ),
 )
 

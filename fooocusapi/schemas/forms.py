@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fooocusapi.exceptions import InvalidFieldError
-from fooocusapi.schemas.parameters import ImagePrompt
+from fooocusapi.schemas.parameters import EnhanceRegion, ImagePrompt
 from fooocusapi.schemas.pictures import Location
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS
 
@@ -21,17 +22,53 @@ _EMPTY_IS_VALUE = frozenset(
 )
 _JSON_FIELDS = frozenset({"loras", "advanced_params"})
 # Fields that may hold a picture as text; each may be as long as 64 MiB are in base64.
-_IMAGE_FIELDS = frozenset({"image", "input_image", "input_mask"})
+_IMAGE_FIELDS = frozenset({"image", "input_image", "input_mask", "enhance_input_image"})
 _IMAGE_SLOT = "cn_img"
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
 # Fields that take one picture where clients are known to send many.
 _SINGLE = frozenset({"image"})
 _NAME_LISTS = frozenset({"style_selections", "outpaint_selections"})
-# A form has the fields of each image prompt with its number behind them.
-SLOTTED = "image_prompts"
-SLOTS = range(1, 5)
-SLOT_FIELDS = tuple(f"{name}{slot}" for slot in SLOTS for name in ImagePrompt.model_fields)
-_SLOT_FIELD = re.compile(rf"({'|'.join(ImagePrompt.model_fields)})([1-9][0-9]?)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """A list of objects whose fields a form has one by one, with the number of the object behind.
+
+    Attributes:
+        list_name: Of the list in JSON.
+        fields: Of each object.
+        count: How many a form offers.
+        joint: Between field and number.
+    """
+
+    list_name: str
+    fields: tuple[str, ...]
+    count: int
+    joint: str
+
+    @property
+    def form_names(self) -> tuple[str, ...]:
+        """All fields that a form offers."""
+        numbers = range(1, self.count + 1)
+        return tuple(self.form_name(name, number) for number in numbers for name in self.fields)
+
+    def form_name(self, name: str, number: int) -> str:
+        """What a form calls a field of the object of that number, from 1."""
+        return f"{name}{self.joint}{number}"
+
+    def split(self, form_name: str) -> tuple[str, int] | None:
+        """Field and number of a form's field; ``None`` if it is none of these."""
+        match = re.fullmatch(rf"(.+?){self.joint}([1-9][0-9]?)", form_name)
+        return (match[1], int(match[2])) if match and match[1] in self.fields else None
+
+
+IMAGE_PROMPT_SLOTS = Slots(
+    list_name="image_prompts", fields=tuple(ImagePrompt.model_fields), count=4, joint=""
+)
+ENHANCE_SLOTS = Slots(
+    list_name="enhance_ctrlnets", fields=tuple(EnhanceRegion.model_fields), count=3, joint="_"
+)
+ALL_SLOTS = (IMAGE_PROMPT_SLOTS, ENHANCE_SLOTS)
 
 
 def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -42,8 +79,8 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
             fields the last one that is not empty counts, save for lists of names, which join.
 
     Returns:
-        The object; fields that are empty and do not mean the empty text are absent. Image prompts
-        stand at the places of their numbers, those between them without a picture.
+        The object; fields that are empty and do not mean the empty text are absent. What is
+        numbered stands in lists at the places of its numbers, with nothing between.
 
     Raises:
         InvalidFieldError: A field that holds JSON text cannot be parsed, or ``image`` holds several
@@ -52,7 +89,7 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in fields:
         # Old examples send the list, mangled by its encoding, beside the numbered fields.
-        if name == SLOTTED or _SLOT_FIELD.fullmatch(name):
+        if any(name == slots.list_name or slots.split(name) for slots in ALL_SLOTS):
             continue
         if name in _NAME_LISTS:
             result.setdefault(name, []).extend(_names(value))
@@ -65,33 +102,37 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
             result[name] = value
         elif name in _EMPTY_IS_VALUE or value != "":
             result.setdefault(name, value)
-    prompts = _gather_slots(fields)
-    return {**result, SLOTTED: prompts} if prompts else result
+    return {**result, **dict(_gather_lists(fields))}
 
 
 def may_hold_picture(name: str) -> bool:
     """Whether the text of a form field may be as long as a picture is."""
-    slot = _SLOT_FIELD.fullmatch(name)
-    return name in _IMAGE_FIELDS or (slot is not None and slot[1] == _IMAGE_SLOT)
+    slot = IMAGE_PROMPT_SLOTS.split(name)
+    return name in _IMAGE_FIELDS or (slot is not None and slot[0] == _IMAGE_SLOT)
 
 
 def location_in_form(location: Location) -> Location:
     """Where a value stands in a form, by its place in the JSON shape."""
-    if location[:1] == (SLOTTED,) and len(location) > 2:
-        _, index, name, *rest = location
-        return (f"{name}{int(index) + 1}", *rest)
+    for slots in ALL_SLOTS:
+        if location[:1] == (slots.list_name,) and len(location) > 2:
+            _, index, name, *rest = location
+            return (slots.form_name(str(name), int(index) + 1), *rest)
     return location
 
 
-def _gather_slots(fields: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
-    slots: dict[int, dict[str, Any]] = {}
-    for name, value in fields:
-        slot = _SLOT_FIELD.fullmatch(name)
-        if slot is not None and value != "":
-            fields_of_slot = slots.setdefault(int(slot[2]), {})
-            if not _is_empty(value) or slot[1] not in fields_of_slot:
-                fields_of_slot[slot[1]] = value
-    return [slots.get(number, {}) for number in range(1, max(slots, default=0) + 1)]
+def _gather_lists(fields: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Name and objects of each list of which a form has something."""
+    for slots in ALL_SLOTS:
+        objects: dict[int, dict[str, Any]] = {}
+        for form_name, value in fields:
+            slot = slots.split(form_name)
+            if slot is not None and value != "":
+                name, number = slot
+                one = objects.setdefault(number, {})
+                if not _is_empty(value) or name not in one:
+                    one[name] = value
+        if objects:
+            yield slots.list_name, [objects.get(at, {}) for at in range(1, max(objects) + 1)]
 
 
 def _is_empty(value: Any) -> bool:

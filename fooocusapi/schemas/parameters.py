@@ -21,7 +21,18 @@ from pydantic import (
     model_validator,
 )
 
-from fooocus_core.choices import ControlKind, DescribeKind, Performance, Side, UpscaleVaryMethod
+from fooocus_core.choices import (
+    ClothCategory,
+    ControlKind,
+    DescribeKind,
+    EnhanceOrder,
+    EnhancePrompt,
+    MaskModel,
+    Performance,
+    SamModel,
+    Side,
+    UpscaleVaryMethod,
+)
 from fooocusapi.schemas.pictures import ImageValue, PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme, SaveExtension
 
@@ -34,6 +45,7 @@ MAX_STYLES = 300
 MAX_DISTANCE = 4096
 _MAX_SIDES = 100
 _MAX_IMAGE_PROMPTS = 100
+_MAX_REGIONS = 100
 _MAX_ADDRESS_CHARACTERS = 8000
 _MAX_PORT = 65_535
 _MAX_SEED_DIGITS = len(str(MAX_SEED))
@@ -187,6 +199,8 @@ MaskText = Annotated[
     str, Field(max_length=MAX_MASK_TEXT_CHARACTERS), AfterValidator(_refuse_surrogates)
 ]
 MethodName = Annotated[UpscaleVaryMethod, _in_any_case(UpscaleVaryMethod)]
+EnhanceOrderName = Annotated[EnhanceOrder, _in_any_case(EnhanceOrder)]
+EnhancePromptName = Annotated[EnhancePrompt, _in_any_case(EnhancePrompt)]
 ControlKindName = Annotated[ControlKind, _in_any_case(ControlKind)]
 DescribeKindName = Annotated[DescribeKind, _in_any_case(DescribeKind)]
 SideNames = Annotated[
@@ -254,6 +268,52 @@ class ImagePrompt(RequestModel):
 
 
 ImagePrompts = Annotated[list[ImagePrompt], Field(max_length=_MAX_IMAGE_PROMPTS)]
+
+
+class EnhanceRegion(RequestModel):
+    """A region of a picture: how it is found, and how it is painted again."""
+
+    # Unknown keys are kept, not used: ``field_names.py`` tells of those that look misspelt.
+    model_config = ConfigDict(extra="allow")
+
+    enhance_enabled: bool = Field(default=False, description="Whether the region is used.")
+    enhance_mask_dino_prompt: MaskText = Field(
+        default="face", description="What to look for, with the mask model `sam`."
+    )
+    enhance_prompt: PromptText = Field(default="", description="Blank: the prompt.")
+    enhance_negative_prompt: PromptText = Field(
+        default="", description="Blank: the negative prompt."
+    )
+    enhance_mask_model: MaskModel = MaskModel.SAM
+    enhance_mask_cloth_category: ClothCategory = Field(
+        default=ClothCategory.FULL, description="Only for `u2net_cloth_seg`."
+    )
+    enhance_mask_sam_model: SamModel = SamModel.VIT_B
+    enhance_mask_text_threshold: Share = Field(
+        default=0.25, description="Of the labels of boxes, which are not part of a mask."
+    )
+    enhance_mask_box_threshold: Share = 0.3
+    enhance_mask_sam_max_detections: Integer = Field(default=0, ge=0, le=10, description="0 = all.")
+    enhance_inpaint_disable_initial_latent: bool = False
+    enhance_inpaint_engine: Text | None = configured("v2.6")
+    enhance_inpaint_strength: Share = 1.0
+    enhance_inpaint_respective_field: Share = 0.618
+    enhance_inpaint_erode_or_dilate: Number = Field(
+        default=0, ge=-64, le=64, description="Pixels to grow the mask by; only whole ones count."
+    )
+    enhance_mask_invert: bool = False
+
+
+class EnhanceRegionV1(EnhanceRegion):
+    """A region as forms state it: what to look for has to be said."""
+
+    enhance_mask_dino_prompt: MaskText = Field(
+        default="", description="What to look for, with the mask model `sam`."
+    )
+
+
+EnhanceRegions = Annotated[list[EnhanceRegion], Field(max_length=_MAX_REGIONS)]
+EnhanceRegionsV1 = Annotated[list[EnhanceRegionV1], Field(max_length=_MAX_REGIONS)]
 
 
 class AdvancedParams(RequestModel):

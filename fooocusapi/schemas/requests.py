@@ -7,10 +7,21 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
-from fooocus_core.choices import ClothCategory, MaskModel, SamModel, UpscaleVaryMethod
+from fooocus_core.choices import (
+    ClothCategory,
+    EnhanceOrder,
+    EnhancePrompt,
+    MaskModel,
+    SamModel,
+    UpscaleVaryMethod,
+)
 from fooocusapi.schemas.parameters import (
     DescribeKindName,
     Distance,
+    EnhanceOrderName,
+    EnhancePromptName,
+    EnhanceRegions,
+    EnhanceRegionsV1,
     GenerationRequest,
     ImagePrompts,
     Integer,
@@ -133,6 +144,35 @@ class ImagePromptV2(ImagePromptRequest):
     """Pictures that guide; the list has to be given, and may be empty."""
 
     image_prompts: ImagePrompts
+
+
+class EnhanceRequest(GenerationRequest):
+    """A picture to improve in passes; one is made, whatever number is asked for."""
+
+    enhance_input_image: ImageValue
+    enhance_checkbox: bool = Field(default=True, description="Needs not be said.")
+    enhance_uov_method: MethodName = UpscaleVaryMethod.VARY_STRONG
+    enhance_uov_processing_order: EnhanceOrderName = EnhanceOrder.BEFORE_FIRST
+    enhance_uov_prompt_type: EnhancePromptName = EnhancePrompt.ORIGINAL
+    save_final_enhanced_image_only: bool = True
+    enhance_ctrlnets: EnhanceRegions = Field(
+        default_factory=list, description="Up to three regions to find and paint again."
+    )
+
+    def picture_fields(self) -> Iterator[PictureField]:
+        """Where pictures stand in this request."""
+        yield PictureField(
+            location=("enhance_input_image",), value=self.enhance_input_image, is_needed=True
+        )
+
+
+class EnhanceRequestV1(EnhanceRequest):
+    """A picture to improve in passes, as forms ask for it."""
+
+    # Each region of a form is one of a body but for one default.
+    enhance_ctrlnets: EnhanceRegionsV1 = Field(  # type: ignore[assignment]
+        default_factory=list, description="Up to three regions to find and paint again."
+    )
 
 
 class DescribeRequest(RequestModel):

@@ -18,7 +18,7 @@ from fooocus_core.config import DeviceOptions, load_config
 from fooocus_core.engine import create_engine
 from fooocus_core.metadata.embed import read_embedded
 from fooocusapi.app import create_app
-from fooocusapi.schemas.forms import SLOTTED, may_hold_picture
+from fooocusapi.schemas.forms import IMAGE_PROMPT_SLOTS, may_hold_picture
 from fooocusapi.settings import Settings
 from tests.golden import GOLDEN, load_json
 from tests.golden_jobs import (
@@ -58,7 +58,7 @@ def client(
 def as_form(request: dict[str, Any]) -> dict[str, tuple[None, str] | tuple[str, bytes]]:
     """The parts of a form that say the same as a JSON body."""
     parts: dict[str, tuple[None, str] | tuple[str, bytes]] = {}
-    prompts = request.get(SLOTTED, ())
+    prompts = request.get(IMAGE_PROMPT_SLOTS.list_name, ())
     slots = {
         f"{name}{slot}": value
         for slot, prompt in enumerate(prompts, 1)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from fooocus_core.config import DeviceOptions, load_config
 from fooocus_core.engine import Engine, create_engine
-from fooocus_core.events import CancelToken, Event, Progress
+from fooocus_core.events import CancelToken, Event, GeneratedImage, Progress
 from fooocus_core.images.hole import find_hole
 from fooocus_core.images.masks import soft_mask
 from fooocus_core.params import GenerationParams, Image, Size
@@ -62,13 +64,22 @@ def test_the_engine_makes_the_recorded_pictures(engine: Engine, job: str) -> Non
         if params.inpaint:
             assert_untouched_around_the_hole(made.image, params)
         assert_same_picture(made.image, GOLDEN / "jobs" / job / f"image_{index}.png")
-        # A picture that is only enlarged belongs to no task.
-        assert made.seed == expected["task"].get("task_seed", recorded["args"]["seed"])
-        assert made.record is not None
-        assert made.record.text == expected["embedded"]
-        assert [list(row) for row in made.record.rows] == expected["metadata"]
-    progress = [[e.percent, e.text] for e in events if isinstance(e, Progress)]
-    assert progress == recorded["progress"]
+        assert_same_record(made, expected, recorded["args"]["seed"])
+    assert progress_of(events) == recorded["progress"]
+
+
+def progress_of(events: list[Event]) -> list[list[object]]:
+    """Percentages and texts."""
+    return [[e.percent, e.text] for e in events if isinstance(e, Progress)]
+
+
+def assert_same_record(made: GeneratedImage, expected: dict[str, Any], seed: int) -> None:
+    """Assert that a picture tells what a recorded one does; ``seed`` is that of the request."""
+    # A picture that is only enlarged belongs to no task.
+    assert made.seed == expected["task"].get("task_seed", seed)
+    assert made.record is not None
+    assert made.record.text == expected["embedded"]
+    assert [list(row) for row in made.record.rows] == expected["metadata"]
 
 
 def assert_untouched_around_the_hole(made: Image, params: GenerationParams) -> None:
@@ -99,3 +110,25 @@ def test_the_thinnest_latents_are_painted(engine: Engine, size: Size) -> None:
     )
     made = next(iter(engine.generate(params, [].append, CancelToken()))).image
     assert made.shape == (size.height, size.width, 3)
+
+
+@pytest.mark.slow
+def test_an_enhanced_picture_is_the_recorded_one(engine: Engine) -> None:
+    """Compared in two halves: half a level of the first picture grows to some in the second."""
+    recorded, folder = load_json("jobs/enhance_uov/job"), GOLDEN / "jobs" / "enhance_uov"
+    params, seed = params_of_job(recorded), recorded["args"]["seed"]
+    assert params.enhance is not None
+    events: list[Event] = []
+    first, second = engine.generate(params, events.append, CancelToken())
+    assert progress_of(events) == recorded["progress"]
+    assert_same_picture(first.image, folder / "image_0.png")
+
+    with PillowImage.open(folder / "image_0.png") as file:
+        given = replace(params.enhance, image=np.asarray(file.convert("RGB")))
+    (enhanced,) = engine.generate(replace(params, enhance=given), [].append, CancelToken())
+    assert_same_picture(enhanced.image, folder / "image_1.png")
+    for made, expected in zip((first, second), recorded["images"], strict=True):
+        assert_same_record(made, expected, seed)
+    assert enhanced.record == second.record
+    # Nothing but the first picture can have made a difference.
+    assert np.abs(second.image.astype(np.int16) - enhanced.image).mean() < 0.2

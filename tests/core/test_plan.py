@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from fooocus_core.catalog import Catalog
-from fooocus_core.choices import ControlKind, InpaintEngine, Performance, Side, UpscaleVaryMethod
+from fooocus_core.choices import (
+    ControlKind,
+    EnhanceOrder,
+    EnhancePrompt,
+    InpaintEngine,
+    MaskModel,
+    Performance,
+    Side,
+    UpscaleVaryMethod,
+)
 from fooocus_core.config import load_config
 from fooocus_core.downloads import (
     CANNY_CONTROL,
@@ -22,16 +31,20 @@ from fooocus_core.downloads import (
     UPSCALER,
     ModelFile,
     inpaint_files,
+    mask_files,
 )
 from fooocus_core.errors import InvalidInputError, RunCancelled
 from fooocus_core.params import (
     CanvasParams,
     ControlParams,
+    EnhanceParams,
+    EnhanceRegion,
     Extension,
     GenerationParams,
     ImagePrompt,
     InpaintParams,
     Lora,
+    MaskParams,
     ModelParams,
     OutputParams,
     PromptParams,
@@ -448,3 +461,104 @@ def test_a_picture_that_is_only_enlarged_is_told_of(
     plan = make_plan(replace(asked, canvas=replace(asked.canvas, count=count)), library)
     assert len(plan.warnings) == len(told)
     assert all(start in text for start, text in zip(told, plan.warnings, strict=True))
+
+
+VARY, FAST = UpscaleVaryMethod.VARY_SUBTLE, UpscaleVaryMethod.UPSCALE_FAST_2
+DARK = np.zeros((64, 64, 3), np.uint8)
+DOOR = EnhanceRegion(mask=MaskParams(), prompt="a door", negative_prompt=" \n")
+SKY = EnhanceRegion(
+    mask=MaskParams(model=MaskModel.U2NET), negative_prompt="rain", engine=InpaintEngine.NONE
+)
+
+
+def enhanced(enhance: EnhanceParams, **changes: Any) -> GenerationParams:
+    asked = ask(canvas=CanvasParams(seed=5, count=3), prompt="a house")
+    prompt = replace(asked.prompt, negative="fog")
+    return replace(replace(asked, prompt=prompt, enhance=enhance), **changes)
+
+
+@pytest.mark.parametrize("order", list(EnhanceOrder))
+@pytest.mark.parametrize("source", list(EnhancePrompt))
+def test_passes_have_their_order_texts_and_the_seed_of_the_request(
+    library: Library, order: EnhanceOrder, source: EnhancePrompt
+) -> None:
+    enhance = EnhanceParams(method=VARY, order=order, prompt_source=source, regions=(DOOR, SKY))
+    plan = make_plan(enhanced(enhance), library)
+    assert [picture.seed for picture in plan.pictures] == [5, 6, 7]
+    is_first = order is EnhanceOrder.BEFORE_FIRST
+    filled = source is EnhancePrompt.LAST_FILLED and not is_first
+    whole = (None, "a house", "rain" if filled else "fog")
+    regions = [(DOOR, "a door", "fog"), (SKY, "a house", "rain")]
+    pictures = [(one.region, *one.plan.pictures) for one in plan.passes]
+    assert [(region, text.main, text.log_negative) for region, text in pictures] == (
+        [whole, *regions] if is_first else [*regions, whole]
+    )
+    assert {text.seed for _, text in pictures} == {5}
+    assert {one.plan.refines_itself for one in plan.passes} == {False}
+
+
+@pytest.mark.parametrize(
+    ("method", "asked_steps", "steps"),
+    [
+        (VARY, None, [30, 30]),
+        (UpscaleVaryMethod.UPSCALE_2, None, [18, 30]),
+        (UpscaleVaryMethod.UPSCALE_2, 7, [7, 7]),
+        (FAST, 7, [0, 7]),
+        (UpscaleVaryMethod.DISABLED, None, [30]),
+    ],
+)
+def test_passes_have_the_steps_of_what_they_do(
+    library: Library, method: UpscaleVaryMethod, asked_steps: int | None, steps: list[int]
+) -> None:
+    sampling = SamplingParams(steps=asked_steps)
+    enhance = EnhanceParams(image=DARK, method=method, regions=(DOOR,))
+    plan = make_plan(enhanced(enhance, sampling=sampling), library)
+    assert [one.plan.steps for one in plan.passes] == steps
+    assert {one.plan.switch_step for one in plan.passes} == {15}
+
+
+def test_a_given_picture_is_enhanced_instead_of_others(library: Library) -> None:
+    inpaint = InpaintParams(image=DARK, mask=np.full_like(DARK, 255))
+    varied = UpscaleVaryParams(image=DARK, method=VARY)
+    enhance = EnhanceParams(image=DARK, regions=(DOOR, SKY))
+    plan = make_plan(enhanced(enhance, upscale_vary=varied, inpaint=inpaint), library)
+    assert (plan.params.upscale_vary, plan.params.inpaint, plan.hole) == (None, None, None)
+    assert (plan.pictures, plan.needs_models, plan.params.canvas.count) == ((), False, 1)
+    head_and_patch = inpaint_files(InpaintEngine.V2_6)
+    assert plan.files == (
+        UPSCALER,
+        *mask_files(DOOR.mask),
+        *head_and_patch,
+        *mask_files(SKY.mask),
+    )
+    assert [one.plan.inpaint_patch for one in plan.passes] == [head_and_patch[-1], None]
+
+
+def test_an_enhancement_without_passes_is_none(library: Library) -> None:
+    plan = make_plan(enhanced(EnhanceParams(image=DARK)), library)
+    assert (plan.params.enhance, plan.passes, plan.warnings) == (None, (), ())
+    assert (plan.needs_models, len(plan.pictures)) == (True, 3)
+
+
+def test_a_picture_that_is_only_enlarged_is_not_enhanced(library: Library) -> None:
+    enlarged = UpscaleVaryParams(image=DARK, method=FAST)
+    plan = make_plan(enhanced(EnhanceParams(regions=(DOOR,)), upscale_vary=enlarged), library)
+    assert (plan.params.enhance, plan.passes) == (None, ())
+    assert [text for text in plan.warnings if "enhancement was left out" in text]
+
+
+def test_what_the_texts_of_passes_lack_is_told_once(library: Library) -> None:
+    prompt = PromptParams(positive="a house <lora:wood:1>")
+    regions = (replace(DOOR, prompt="a door <lora:wood:1> <lora:iron:1>"), SKY)
+    plan = make_plan(enhanced(EnhanceParams(regions=regions), prompt=prompt), library)
+    assert plan.warnings == tuple(
+        f"There is no LoRA file for the tag '{name}'." for name in ("wood", "iron")
+    )
+
+
+def test_a_region_has_the_loras_of_its_own_text(library: Library) -> None:
+    regions = (replace(DOOR, prompt="a door <lora:ink:0.5>"), SKY)
+    plan = make_plan(enhanced(EnhanceParams(regions=regions)), library)
+    assert plan.loras == ()
+    names = [[lora.name for lora in one.plan.loras] for one in plan.passes]
+    assert names == [["ink.safetensors"], []]

@@ -36,6 +36,14 @@ from fooocusapi.schemas.pictures import Location
             {"image_prompts": [{"cn_img": "x"}, {}, {"cn_type": "CPDS", "cn_img": "y"}]},
         ),
         ([("cn_img1", ""), ("cn_weight2", "")], {}),
+        (
+            [("enhance_enabled_2", "true"), ("enhance_prompt_2", ""), ("enhance_prompt_1", "a")],
+            {"enhance_ctrlnets": [{"enhance_prompt": "a"}, {"enhance_enabled": "true"}]},
+        ),
+        (
+            [("enhance_ctrlnets", "[]"), ("enhance_prompt_0", "a"), ("enhance_prompt1", "b")],
+            {"enhance_prompt_0": "a", "enhance_prompt1": "b"},
+        ),
         ([("image_prompts", "[object Object]"), ("prompt", "a")], {"prompt": "a"}),
         ([("cn_img0", "a"), ("cn_img", "b")], {"cn_img0": "a", "cn_img": "b"}),
     ],

@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 
 from fooocus_core.choices import Side
 from fooocus_core.errors import InvalidInputError
-from fooocus_core.images.hole import Hole, find_hole
+from fooocus_core.images.hole import Hole, find_hole, hole_in
 from fooocus_core.images.region import Region
 from fooocus_core.params import Extension, Image, InpaintParams, Size
 
@@ -87,3 +87,17 @@ def test_too_large_result_is_refused() -> None:
     extend = (Extension(side=Side.TOP, pixels=1_000_000),)
     with pytest.raises(InvalidInputError, match="100x1000060 pixels"):
         find_hole(InpaintParams(image=picture(), extend=extend))
+
+
+def test_a_ready_mask_keeps_its_grey_levels() -> None:
+    mask = np.zeros((100, 100), np.uint8)
+    mask[40:50, 40:50] = 200
+    mask[70, 70] = 100
+    hole = hole_in(picture(), mask, 0.0)
+    assert hole is not None
+    assert np.array_equal(hole.mask, mask)
+    assert (hole.region.top, hole.region.bottom) == (38, 73)
+
+
+def test_a_ready_mask_without_anything_bright_has_no_hole() -> None:
+    assert hole_in(picture(), np.full((100, 100), 127, np.uint8), 0.5) is None

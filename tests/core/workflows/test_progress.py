@@ -33,6 +33,52 @@ def test_sampling_reports_the_recorded_numbers_and_texts(job: str, steps: int, i
     assert sampled(steps, images, recorded[start][0]) == recorded[start:]
 
 
+def test_passes_go_on_from_the_number_reached_and_nothing_else_moves_it() -> None:
+    recorded = load_json("jobs/enhance_uov/job")["progress"]
+    texts = [text for _, text in recorded]
+    events: list[Event] = []
+    reporter = Reporter(events.append, CancelToken())
+    reporter.say("Moving model to GPU ...", percent=5)
+    sampling = reporter.sampling(3, 1, later=3)
+    sampling.start_image(0)
+    for step in range(3):
+        sampling.step(step, 3)
+    sampling.finish_image()
+    reporter.hold()
+    reporter.say("Loading models ...", percent=2)
+    reporter.advance("Processing prompts ...")
+    sampling = reporter.sampling_again(0, 1, 3)
+    for step in range(3):
+        sampling.step(step, 3)
+    sampling.finish_image()
+    made = [[event.percent, event.text] for event in events if isinstance(event, Progress)]
+    first, second = texts.index("Moving model to GPU ..."), texts.index("Processing enhance ...")
+    loading = texts.index("Loading models ...", second)
+    encoding = texts.index("Encoding positive #1 ...", second)
+    assert made == [
+        *recorded[first:second],
+        *recorded[loading:encoding],
+        *recorded[encoding + 2 :],
+    ]
+
+
+def test_a_later_pass_has_its_number_and_its_own_steps() -> None:
+    events: list[Event] = []
+    reporter = Reporter(events.append, CancelToken())
+    reporter.share_out(10)
+    for number, steps in ((0, 4), (2, 6)):
+        sampling = reporter.sampling_again(number, 3, steps)
+        sampling.step(steps - 1, steps)
+        sampling.finish_image()
+    assert [event.text for event in events if isinstance(event, Progress)] == [
+        "Sampling step 4/4, image 1/3 ...",
+        "Saving image 1/3 to system ...",
+        "Sampling step 6/6, image 3/3 ...",
+        "Saving image 3/3 to system ...",
+    ]
+    assert reporter.percent == 100
+
+
 def test_a_step_says_where_it_stands() -> None:
     events: list[Event] = []
     sampling = Reporter(events.append, CancelToken()).sampling(4, 2)
