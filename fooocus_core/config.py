@@ -164,6 +164,8 @@ class DeviceOptions:
         is_deterministic: Whether to use only operations that give the same bits every time.
         memory: Has no meaning without a GPU.
         offloads: Whether networks not in use leave the device; ``None`` = as ``memory`` says.
+        model_cache: Bytes of main memory for models that are not in use; 0 = none, ``None`` =
+            whatever leaves enough of it to everything else.
     """
 
     always_cpu: int | None = None
@@ -178,6 +180,7 @@ class DeviceOptions:
     is_deterministic: bool = False
     memory: MemoryMode = MemoryMode.NORMAL
     offloads: bool | None = None
+    model_cache: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from fooocus_core.loading.memory import (
     set_up_torch,
 )
 from fooocus_core.loading.store import ModelFiles, ModelStore
+from fooocus_core.loading.warm import WarmModels
 from fooocus_core.params import GenerationParams, Image, MaskParams
 from fooocus_core.plan import Library, make_plan
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
@@ -51,7 +52,7 @@ def create_engine(config: CoreConfig, options: DeviceOptions) -> Engine:
         config=config,
         catalog=catalog,
         hashes=HashCache(config.folders.outputs / HASH_CACHE_FILE),
-        models=ModelStore(plan),
+        models=ModelStore(plan, warm=WarmModels(options.model_cache)),
         auxiliary=AuxiliaryNetworks(plan, catalog),
         tokenizer=Tokenizer(),
     )

@@ -300,6 +300,7 @@ def device_options(flags: FlagValues) -> DeviceOptions:
         is_deterministic=flags["pytorch_deterministic"],
         memory=_chosen(flags, "always_", MemoryMode) or MemoryMode.NORMAL,
         offloads=_offloads(flags),
+        model_cache=flags["model_cache"],
     )
 
 

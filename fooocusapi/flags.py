@@ -85,6 +85,13 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _gibibytes(text: str) -> int:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not an amount of memory")
+    return int(value * 2**30)
+
+
 def _webhook(text: str) -> str:
     if webhook_target(text, may_hold_password=True) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no http(s) address")
@@ -268,6 +275,11 @@ _FILES = (
 _DEVICE = (
     Flag(name="gpu-device-id", help="GPU to use.", read=_whole(0)),
     *(Flag(name=name, help=text, group="vram", default=False) for name, text in _VRAM.items()),
+    Flag(
+        name="model-cache",
+        help="GiB of main memory for models not in use (default: what leaves 4 GiB free).",
+        read=_gibibytes,
+    ),
     Flag(
         name="always-cpu",
         help="Use the CPU, with so many threads.",

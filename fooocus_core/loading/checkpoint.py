@@ -24,7 +24,7 @@ from fooocus_core.loading.filling import fill_weights, list_names, naming_part
 from fooocus_core.loading.leases import stream_weights
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.rounding import rounded_weights, widen_during_forward
-from fooocus_core.loading.weight_file import Tensors, WeightFile, read_weights
+from fooocus_core.loading.weight_file import Tensors, WeightFile
 
 _UNET = "model.diffusion_model."
 _VAE = "first_stage_model."
@@ -122,19 +122,18 @@ def build_checkpoint(
         )
 
 
-def load_refiner(path: Path, plan: DevicePlan) -> Refiner:
+def build_refiner(file: WeightFile, plan: DevicePlan) -> Refiner:
     """Load what is needed of a checkpoint of any kind to refine with it.
 
     Raises:
-        ModelFileError: The file is unreadable, or as in :func:`build_checkpoint`.
+        ModelFileError: As in :func:`build_checkpoint`.
         DeviceMemoryError: The device has not enough memory.
     """
-    file = read_weights(path)
     kind = detect_kind(file)
     clip_l, clip_g = _text_prefixes(kind)
-    with memory_errors(f"loading {path.name}"):
+    with memory_errors(f"loading {file.path.name}"):
         return Refiner(
-            path=path,
+            path=file.path,
             kind=kind,
             prediction=_prediction(file),
             unet=_load_unet(file, kind, plan),

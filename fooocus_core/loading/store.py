@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -25,22 +26,25 @@ from fooocus_core.loading.checkpoint import (
     CheckpointKind,
     Refiner,
     build_checkpoint,
+    build_refiner,
     detect_kind,
-    load_refiner,
 )
 from fooocus_core.loading.control_lora import load_control_net
 from fooocus_core.loading.control_nets import ControlNets
 from fooocus_core.loading.leases import CarryTo, carry_to
-from fooocus_core.loading.memory import DevicePlan, free_cached_memory
+from fooocus_core.loading.memory import DevicePlan, free_cached_memory, memory_errors
 from fooocus_core.loading.merged_loras import LoraFile, MergedLoras
 from fooocus_core.loading.patched_unet import PatchedUNet
 from fooocus_core.loading.residents import Residents
-from fooocus_core.loading.weight_file import read_weights, weights_state
+from fooocus_core.loading.warm import WarmModels, networks_of
+from fooocus_core.loading.weight_file import WeightFile, read_weights, weights_state
 
 _log = logging.getLogger(__name__)
 
 States = tuple[FileState | None, ...]
 Loaded = TypeVar("Loaded", Checkpoint, Refiner)
+
+_MAIN_MEMORY = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,23 +70,35 @@ class Models:
 
 
 class ModelStore:
-    """Keeps the networks of one base model and one refiner until other files are asked for."""
+    """Keeps the networks of one base model and one refiner until other files are asked for.
 
-    def __init__(self, plan: DevicePlan, carry: CarryTo = carry_to) -> None:
-        """Start empty; ``carry`` copies weights to a device."""
+    Those of earlier files wait in main memory as far as there is room.
+    """
+
+    def __init__(
+        self, plan: DevicePlan, carry: CarryTo = carry_to, warm: WarmModels | None = None
+    ) -> None:
+        """Start empty.
+
+        Args:
+            plan: Where networks run.
+            carry: Copies weights to a device.
+            warm: Keeps what is not in use; ``None`` = one with the usual limit.
+        """
         self.plan = plan
+        self._warm = WarmModels() if warm is None else warm
         self._residents = Residents(plan, carry)
         self._controls = ControlNets(self._residents.leave)
-        self._refiner: _Slot[Refiner] = _Slot(plan)
-        self._base: _Slot[Checkpoint] = _Slot(plan)
+        self._refiner = _Slot(Refiner, plan, self._warm)
+        self._base = _Slot(Checkpoint, plan, self._warm)
 
     def prepare(self, files: ModelFiles) -> Models:
         """Have the models of these files in memory, and no others.
 
         What is loaded stays for the next call with the same files, LoRAs included, unless they have
-        changed. What is no longer asked for is freed *before* anything is loaded, so that it does
-        not share the device with what replaces it. A model that fails to load leaves nothing in its
-        place.
+        changed. What is no longer asked for leaves the device *before* anything is loaded, so that
+        it does not share that with what replaces it. A model that fails to load leaves nothing in
+        its place.
 
         Raises:
             ModelFileError: A file cannot be used.
@@ -90,15 +106,18 @@ class ModelStore:
         """
         base, refiner = _states(files.base, files.vae), _states(files.refiner)
         self._residents.clear()
-        self._refiner.free_unless(refiner)
-        self._base.free_unless(base)
+        self._refiner.put_away_unless(refiner)
+        self._base.put_away_unless(base)
         if self._base.loaded is None:
             self._controls.free()
-        # The refiner goes first, as in the reference.
-        if files.refiner is not None:
-            path = files.refiner
-            self._refiner.fill(refiner, path.name, lambda: load_refiner(path, self.plan))
-        loaded = self._base.fill(base, files.base.name, lambda: _load_base(files, self.plan))
+        try:
+            # The refiner goes first, as in the reference.
+            if files.refiner is not None:
+                path = files.refiner
+                self._refiner.fill(refiner, path.name, lambda: self._load_refiner(path))
+            loaded = self._base.fill(base, files.base.name, lambda: self._load_base(files))
+        finally:
+            self._warm.make_room()
         return Models(base=loaded, refiner=self._refiner.loaded)
 
     def merge(self, loras: Sequence[LoraFile], patch: Path | None = None) -> tuple[str, ...]:
@@ -212,25 +231,53 @@ class ModelStore:
         self._controls.free()
         self._refiner.free()
         self._base.free()
+        self._warm.free()
+
+    def _load_base(self, files: ModelFiles) -> Checkpoint:
+        file = read_weights(files.base)
+        if detect_kind(file) is not CheckpointKind.SDXL:
+            raise ModelFileError(
+                "You have selected base model other than SDXL. This is not supported yet."
+            )
+        self._warm.make_room(self._loaded_bytes(file))
+        vae = read_weights(files.vae) if files.vae else None
+        return build_checkpoint(file, self.plan, vae=vae)
+
+    def _load_refiner(self, path: Path) -> Refiner:
+        file = read_weights(path)
+        self._warm.make_room(self._loaded_bytes(file))
+        return build_refiner(file, self.plan)
+
+    def _loaded_bytes(self, file: WeightFile) -> int:
+        """What the weights of a file will about take: nearly all of them are the UNet's."""
+        return sum(tensor.numel() for tensor in file.tensors.values()) * self.plan.unet.itemsize
 
 
 class _Slot(Generic[Loaded]):
     """Room for one model, the LoRAs merged into it, and what can be put on top of them."""
 
-    def __init__(self, plan: DevicePlan) -> None:
+    def __init__(self, kind: type[Loaded], plan: DevicePlan, warm: WarmModels) -> None:
         self.loaded: Loaded | None = None
         self.patched: PatchedUNet | None = None
+        self._kind: type[Loaded] = kind
         self._plan = plan
+        self._warm = warm
         self._loras: MergedLoras | None = None
         self._states: States = ()
 
     def fill(self, states: States, name: str, load: Callable[[], Loaded]) -> Loaded:
-        """The model of these files; loads it if the room is empty."""
+        """The model of these files; loads it if the room is empty and it is not kept warm."""
         if self.loaded is None:
-            _log.info("Loading %s", name)
-            self.loaded = load()
-            self._loras = MergedLoras(self.loaded, self._plan)
-            self.patched = PatchedUNet(self.loaded.unet, self._plan)
+            model = self._warm.take(self._kind, states)
+            if model is None:
+                _log.info("Loading %s", name)
+                model = load()
+            else:
+                with memory_errors(f"bringing {name} back"):
+                    _bring_home(model, self._plan)
+            self.loaded = model
+            self._loras = MergedLoras(model, self._plan)
+            self.patched = PatchedUNet(model.unet, self._plan)
             self._states = states
         return self.loaded
 
@@ -246,12 +293,20 @@ class _Slot(Generic[Loaded]):
         loras = None if self._loras is None else self._loras.state
         return self._states, loras, None if self.patched is None else self.patched.state
 
-    def free_unless(self, states: States) -> None:
-        """Forget the model unless it is that of these files."""
-        if states != self._states:
-            self.free()
+    def put_away_unless(self, states: States) -> None:
+        """Have the model wait in main memory unless it is that of these files."""
+        if states == self._states:
+            return
+        model, left = self.loaded, self._states
+        self.free()
+        if model is not None:
+            for network in networks_of(model):
+                network.to(_MAIN_MEMORY)
+            self._warm.keep(left, model)
+            free_cached_memory()
 
     def free(self) -> None:
+        """Forget the model."""
         if self._loras is None:
             return
         self._loras.undo()
@@ -264,14 +319,17 @@ class _Slot(Generic[Loaded]):
         free_cached_memory()
 
 
+def _bring_home(model: Checkpoint | Refiner, plan: DevicePlan) -> None:
+    """Have the networks of a model where the plan has them wait."""
+    for network in networks_of(model):
+        if network is model.unet:
+            home = plan.unet_home
+        elif network is model.vae:
+            home = plan.home_of(plan.vae_device)
+        else:
+            home = plan.home_of(plan.text_device)
+        network.to(home)
+
+
 def _states(*files: Path | None) -> States:
     return tuple(weights_state(file) if file else None for file in files)
-
-
-def _load_base(files: ModelFiles, plan: DevicePlan) -> Checkpoint:
-    file = read_weights(files.base)
-    if detect_kind(file) is not CheckpointKind.SDXL:
-        raise ModelFileError(
-            "You have selected base model other than SDXL. This is not supported yet."
-        )
-    return build_checkpoint(file, plan, vae=read_weights(files.vae) if files.vae else None)

@@ -231,6 +231,8 @@ def test_base_url_follows_host_and_port(
         (["--attention-pytorch"], DeviceOptions()),
         (["--always-gpu"], DeviceOptions(memory=MemoryMode.GPU)),
         (["--always-high-vram"], DeviceOptions(memory=MemoryMode.HIGH)),
+        (["--model-cache", "1.5"], DeviceOptions(model_cache=3 * 2**29)),
+        (["--model-cache", "0"], DeviceOptions(model_cache=0)),
         (["--always-normal-vram"], DeviceOptions(memory=MemoryMode.NORMAL)),
         (
             ["--always-low-vram", "--always-offload-from-vram"],

@@ -39,6 +39,7 @@ OWN = [
     "api-keys-file",
     "rate-limit",
     "cors-allow-origins",
+    "model-cache",
 ]
 LEGACY = [
     "preset",

@@ -18,9 +18,9 @@ from fooocus_core.loading.checkpoint import (
     CheckpointKind,
     Prediction,
     build_checkpoint,
+    build_refiner,
     build_vae,
     detect_kind,
-    load_refiner,
 )
 from fooocus_core.loading.memory import DevicePlan, plan_device
 from fooocus_core.loading.weight_file import WeightFile, read_weights
@@ -119,7 +119,7 @@ def test_only_what_refines_is_loaded_of_a_refiner(
     weights: Path, name: str, kind: CheckpointKind, has_vae: bool
 ) -> None:
     path = weights / "checkpoints" / f"{name}.safetensors"
-    refiner, whole = load_refiner(path, CPU), load_checkpoint(path, CPU)
+    refiner, whole = build_refiner(read_weights(path), CPU), load_checkpoint(path, CPU)
     assert refiner.kind is kind
     assert (refiner.vae is not None) is has_vae
     for empty, full in ((refiner.clip_l, whole.clip_l), (refiner.clip_g, whole.clip_g)):

@@ -16,6 +16,7 @@ from fooocus_core.loading.control_lora import CANNY_FILE
 from fooocus_core.loading.memory import Streaming
 from fooocus_core.loading.merged_loras import LoraFile
 from fooocus_core.loading.store import ModelFiles, ModelStore
+from fooocus_core.loading.warm import WarmModels
 from tests.networks import CPU_PLAN
 
 # Another device than "cpu" to the code, and the same memory to torch.
@@ -81,7 +82,8 @@ def test_base_and_refiner_change_independently(store: ModelStore, files: dict[st
     assert third.refiner.kind is CheckpointKind.SD15
 
 
-def test_a_refiner_not_asked_for_is_gone(store: ModelStore, files: dict[str, Path]) -> None:
+def test_a_refiner_not_asked_for_is_gone(files: dict[str, Path]) -> None:
+    store = ModelStore(CPU_PLAN, warm=WarmModels(limit=0))
     loaded = store.prepare(ModelFiles(base=files["sdxl"], refiner=files["refiner"]))
     assert loaded.refiner is not None
     unet = weakref.ref(loaded.refiner.unet)
@@ -97,8 +99,9 @@ def test_what_was_loaded_is_gone_after_freeing(store: ModelStore, files: dict[st
 
 
 def test_a_model_that_fails_to_load_leaves_nothing_in_its_place(
-    store: ModelStore, files: dict[str, Path], tmp_path: Path
+    files: dict[str, Path], tmp_path: Path
 ) -> None:
+    store = ModelStore(CPU_PLAN, warm=WarmModels(limit=0))
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(files["sdxl"].read_bytes()[:1000])
     unet = weakref.ref(store.prepare(ModelFiles(base=files["sdxl"])).base.unet)
