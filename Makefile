@@ -64,6 +64,7 @@ bench: $(VENV)/.dev ## timings, one JSON object per line
 	$(BIN)/python -m benchmarks.step_time
 	$(BIN)/python -m benchmarks.http_overhead
 	$(BIN)/python -m benchmarks.catalog_scan
+	$(BIN)/python -m benchmarks.load_time
 
 docker: ## build the CUDA image
 	docker build --tag fooocusapi .

@@ -5,6 +5,8 @@ Kinds are told by key prefixes, sizes by the shapes of tensors.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +18,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers.initialization import no_init_weights
 
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading import architecture, key_maps
@@ -206,7 +209,7 @@ def _load_unet(file: WeightFile, kind: CheckpointKind, plan: DevicePlan) -> UNet
                 f"It takes {config['in_channels']} channels: an inpainting model. Inpainting works "
                 "with ordinary SDXL checkpoints here."
             )
-        with init_empty_weights(include_buffers=False):
+        with _without_memory():
             unet: UNet2DConditionModel = UNet2DConditionModel(**config)
         converted = key_maps.unet_weights(tensors, unet.config)
         _require_all_used(tensors, converted)
@@ -230,7 +233,7 @@ def _load_vae(file: WeightFile, prefix: str, plan: DevicePlan) -> AutoencoderKL:
             norm_groups=_norm_groups(file),
             diffusers_names=key_maps.has_diffusers_vae_names(tensors),
         )
-        with init_empty_weights(include_buffers=False):
+        with _without_memory():
             vae: AutoencoderKL = AutoencoderKL(**config)
         converted = key_maps.vae_weights(tensors, vae.config)
         _require_all_used(tensors, converted)
@@ -252,19 +255,19 @@ def _load_clip_g(file: WeightFile, prefix: str, plan: DevicePlan) -> CLIPTextMod
     model = _empty_clip_g(file, prefix)
     tensors = key_maps.without_clip_extras(file.section(prefix))
     with naming_part(file.path, _CLIP_G_PART):
-        converted = key_maps.clip_g_weights(tensors, model)
+        converted = key_maps.clip_g_weights(tensors)
         _require_all_used(tensors, converted)
         return _fill_text_encoder(model, converted, plan)
 
 
 def _empty_clip_l(file: WeightFile, prefix: str) -> CLIPTextModel:
-    with naming_part(file.path, _CLIP_L_PART), init_empty_weights(include_buffers=False):
+    with naming_part(file.path, _CLIP_L_PART), _without_memory():
         shape = architecture.clip_l_config(_clip_l_tensors(file, prefix))
         return CLIPTextModel(_clip_config(shape))
 
 
 def _empty_clip_g(file: WeightFile, prefix: str) -> CLIPTextModelWithProjection:
-    with naming_part(file.path, _CLIP_G_PART), init_empty_weights(include_buffers=False):
+    with naming_part(file.path, _CLIP_G_PART), _without_memory():
         shape = architecture.clip_g_config(file.section(prefix))
         return CLIPTextModelWithProjection(_clip_config(shape))
 
@@ -295,6 +298,13 @@ def _fill_text_encoder(model: Module, weights: Tensors, plan: DevicePlan) -> Mod
     fill_weights(model, state, home)
     widen_during_forward(model, torch.float32)
     return model
+
+
+@contextlib.contextmanager
+def _without_memory() -> Iterator[None]:
+    """Have networks that are made inside take no memory, and no time to be initialised."""
+    with no_init_weights(), init_empty_weights(include_buffers=False):
+        yield
 
 
 def _require_all_used(tensors: Tensors, converted: Tensors) -> None:

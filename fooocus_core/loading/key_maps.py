@@ -11,9 +11,8 @@ from typing import Any
 from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
-    convert_open_clip_checkpoint,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
 from fooocus_core.loading.weight_file import Tensors
 
@@ -21,7 +20,6 @@ from fooocus_core.loading.weight_file import Tensors
 _Converter = Callable[..., dict[str, Tensor | None]]
 _convert_unet: _Converter = convert_ldm_unet_checkpoint
 _convert_vae: _Converter = convert_ldm_vae_checkpoint
-_convert_clip_g: _Converter = convert_open_clip_checkpoint
 
 _UNET_PREFIX = "model.diffusion_model."
 # Entries that carry no weight of the network: buffers, the contrastive temperature, and the
@@ -44,7 +42,13 @@ _VISION_NAMES = {
     "ln_post.": "vision_model.post_layernorm.",
     "transformer.resblocks.": "vision_model.encoder.layers.",
 }
-_VISION_LAYER_NAMES = {
+_OPEN_CLIP_TEXT_NAMES = {
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "token_embedding.": "text_model.embeddings.token_embedding.",
+    "ln_final.": "text_model.final_layer_norm.",
+    "transformer.resblocks.": "text_model.encoder.layers.",
+}
+_OPEN_CLIP_LAYER_NAMES = {
     ".ln_1.": ".layer_norm1.",
     ".ln_2.": ".layer_norm2.",
     ".mlp.c_fc.": ".mlp.fc1.",
@@ -92,13 +96,22 @@ def vae_weights(tensors: Tensors, config: Any) -> dict[str, Tensor]:
     return renamed
 
 
-def clip_g_weights(tensors: Tensors, model: nn.Module) -> dict[str, Tensor]:
+def clip_g_weights(tensors: Tensors) -> dict[str, Tensor]:
     """Weights of an OpenCLIP text encoder under the names of ``CLIPTextModelWithProjection``.
 
-    The fused input projection is split into query, key and value thirds; the text projection is
-    transposed, because the file stores it for ``x @ P``.
+    The fused input projection is split into query, key and value thirds, which are views of it; the
+    text projection is transposed, because the file stores it for ``x @ P``. Unknown ones are kept.
+
+    Raises:
+        ValueError: A fused entry is empty.
     """
-    return _present(_convert_clip_g(model, tensors, prefix=""))
+    converted: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name == "text_projection":
+            converted["text_projection.weight"] = tensor.movedim(0, -1).contiguous()
+        else:
+            converted |= _open_clip_entries(name, tensor, _OPEN_CLIP_TEXT_NAMES)
+    return converted
 
 
 def clip_vision_weights(tensors: Tensors) -> dict[str, Tensor]:
@@ -146,7 +159,13 @@ def _vision_entries(name: str, tensor: Tensor) -> dict[str, Tensor]:
     """What an entry of OpenCLIP's image encoder becomes."""
     if name == "proj":
         return {"visual_projection.weight": tensor.movedim(0, -1).contiguous()}
-    name = _renamed(name, _VISION_NAMES, _VISION_LAYER_NAMES)
+    return _open_clip_entries(name, tensor, _VISION_NAMES)
+
+
+def _open_clip_entries(
+    name: str, tensor: Tensor, beginnings: Mapping[str, str]
+) -> dict[str, Tensor]:
+    name = _renamed(name, beginnings, _OPEN_CLIP_LAYER_NAMES)
     if _FUSED not in name:
         return {name: tensor}
     layer, kind = name.split(_FUSED)
