@@ -122,7 +122,7 @@ def test_flag_is_accepted_in_either_spelling(flag: Flag, dashes: bool) -> None:
     assert values.given == (flag,)
 
 
-def test_known_start_line_is_accepted() -> None:
+def test_client_starts_the_server_by_a_known_line() -> None:
     line = (
         "--sync-repo skip --skip-pip --disable-image-log --queue-history 1 "
         "--preview-option none --disable-in-browser"

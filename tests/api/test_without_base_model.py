@@ -61,7 +61,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any], tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize(("path", "body", "size"), REQUESTS.values(), ids=REQUESTS)
-def test_pictures_that_are_not_painted_are_made(
+def test_defect_b5_pictures_that_are_not_painted_are_made(
     client: TestClient, path: str, body: dict[str, Any], size: tuple[int, int]
 ) -> None:
     unused = {"base_model_name": "gone.safetensors", "performance_selection": "Lightning"}
