@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from fooocus_core.config import CoreConfig
+from fooocus_core.config_layers import BUILTIN
 
 
 class StartError(Exception):
@@ -13,17 +14,19 @@ class StartError(Exception):
 
 
 def prepare_folders(core: CoreConfig) -> None:
-    """Make the folders of results, caches and temporary files.
+    """Make the folders of results and caches, and that of temporary files if one was chosen.
 
-    Uploads lie in the last one from here on, in the whole process.
+    Uploads lie in that from here on, in the whole process.
 
     Raises:
         StartError: One cannot be made or written.
     """
     _prepare(core.folders.outputs, "output")
     _prepare(core.folders.cache, "cache")
-    _prepare(core.folders.temp, "temporary")
-    tempfile.tempdir = str(core.folders.temp)
+    # The usual one may belong to another user of the host, and is needed for downloads alone.
+    if core.sources["temp_path"] != BUILTIN:
+        _prepare(core.folders.temp, "temporary")
+        tempfile.tempdir = str(core.folders.temp)
 
 
 def _prepare(folder: Path, kind: str) -> None:

@@ -67,6 +67,7 @@ LIGHT = {
         "events",
         "params",
         "config",
+        "config_layers",
         "presets",
         "catalog",
         "downloads",
