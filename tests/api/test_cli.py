@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -194,10 +193,7 @@ def test_a_folder_that_cannot_be_written_is_refused(refused: Refused, tmp_path: 
     assert "temporary folder" in refused(*places, "--temp-path", below)
 
 
-def test_a_port_that_is_taken_is_refused(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", None)
+def test_a_port_that_is_taken_is_refused(refused: Refused, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
