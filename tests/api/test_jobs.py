@@ -321,7 +321,7 @@ def test_stopped_caller_is_told(
     assert body in answer.text
 
 
-def test_defect_b18_control_routes_answer_while_many_callers_wait(
+def test_f37_defect_b18_control_routes_answer_while_many_callers_wait(
     make_client: MakeClient, engine: FakeEngine
 ) -> None:
     client = make_client(queue_size=200)

@@ -1,6 +1,6 @@
 """Every defect, decision, row of the error table and client habit of the contract has its test.
 
-The names of tests say which: ``test_defect_b7_...``, ``test_decision_d3_...``, ``test_row_...`` and
+The names of tests say which: ``..._defect_b7_...``, ``..._decision_d3_...``, ``test_row_...`` and
 ``test_client_...``. Not to be mixed up with the bad inputs of another list, ``test_b07_...``.
 """
 
@@ -90,7 +90,7 @@ def is_tested(sentence: str) -> bool:
 
 
 def test_every_defect_has_a_test() -> None:
-    assert numbers("test_defect") == set(range(1, DEFECTS + 1))
+    assert numbers("defect") == set(range(1, DEFECTS + 1))
 
 
 def test_every_decision_has_a_test() -> None:
