@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -18,7 +17,14 @@ from pathlib import Path
 import pytest
 
 from fooocus_core.config import AttentionKind, CoreConfig, DeviceOptions, MemoryMode, Precision
-from fooocusapi.cli import PROJECT_ROOT, device_options, main, make_settings, read_core
+from fooocusapi.cli import (
+    PROJECT_ROOT,
+    device_options,
+    main,
+    make_settings,
+    read_core,
+    show_config,
+)
 from fooocusapi.flags import FLAGS, SECTIONS, read_flags
 from tests.conftest import Start
 from tests.fakes import FakeReceiver
@@ -127,21 +133,20 @@ def test_malformed_files_are_told_once_and_the_server_starts(
         assert fault.place(path) in line
 
 
-def test_the_configuration_is_printed_with_its_sources_and_what_is_wrong(tmp_path: Path) -> None:
+def test_the_configuration_is_printed_with_its_sources_and_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "my config.txt"
     config.write_text('{\n"default_clip_skip": "2",\n"default_sampler": "lcm"\n}', "utf-8")
     environ = {
-        **os.environ,
         "config_path": str(config),
         "default_cfg_scale": "5.5",
         "FOOOCUSAPI_QUEUE_SIZE": "7",
         "FOOOCUSAPI_OUTPUT_PATH": str(tmp_path / "out"),
     }
-    command = [sys.executable, "main.py", "config", "--port", "99", "--apikey", "hush-hush"]
-    done = subprocess.run(
-        command, cwd=PROJECT_ROOT, capture_output=True, text=True, env=environ, check=True
-    )
-    lines = done.stdout.splitlines()
+    show_config(read_flags(["--port", "99", "--apikey", "hush-hush"], environ), environ)
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert "--port = 99  (command line)" in lines
     assert "--queue-size = 7  (environment)" in lines
     assert f"--output-path = {tmp_path / 'out'}  (environment)" in lines
@@ -150,8 +155,8 @@ def test_the_configuration_is_printed_with_its_sources_and_what_is_wrong(tmp_pat
     assert "default_cfg_scale = 5.5  (environment)" in lines
     assert "default_scheduler = karras  (preset default)" in lines
     assert "default_clip_skip = 2  (built-in)" in lines
-    assert "hush" not in done.stdout
-    (warning,) = done.stderr.splitlines()
+    assert "hush" not in printed.out
+    (warning,) = printed.err.splitlines()
     assert warning.startswith(f"warning: default_clip_skip in {config}, line 2: ")
     assert not (tmp_path / "out").exists()
 
@@ -346,15 +351,17 @@ def test_the_preset_is_that_of_the_command_line_before_the_environment(
     assert read_core(read_flags(arguments, environ), environ, tmp_path).preset == preset
 
 
-def test_help_names_every_flag() -> None:
-    environ = {**os.environ, "COLUMNS": "200"}
-    command = [sys.executable, "main.py", "--help"]
-    done = subprocess.run(
-        command, cwd=PROJECT_ROOT, capture_output=True, text=True, env=environ, check=True
-    )
-    titles = re.findall(r"^(\S.*):$", done.stdout, re.MULTILINE)
+def test_help_names_every_flag(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
     assert [title for title in titles if title != "options"] == list(SECTIONS)
-    assert set(re.findall(r"^  --([a-z0-9-]+)", done.stdout, re.MULTILINE)) == {
+    assert set(re.findall(r"^  --([a-z0-9-]+)", shown, re.MULTILINE)) == {
         flag.name for flag in FLAGS
     }
-    assert "underscores" in done.stdout
+    assert "underscores" in shown
