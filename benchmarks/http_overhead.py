@@ -3,7 +3,8 @@
 How many jobs can be accepted, each on disk before it is answered, and how long does the engine wait
 between two jobs?
 
-Runs the server with the fake engine as a process of its own.
+Runs the server with the fake engine as a process of its own, and then once more with the embedded
+model, for what has to be answered while a pipeline computes in the same process.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from benchmarks.results import report
+from benchmarks.waiting_callers import CALLERS, measure_waiting
 from tests.fakes import STEPS
 from tests.run_fake import PACE_S
 
@@ -129,19 +133,35 @@ async def measure(url: str) -> None:
             answer.raise_for_status()
 
 
-def main() -> None:
+async def measure_beside_a_pipeline(url: str) -> None:
+    """Measure how soon jobs are looked after."""
+    limits = httpx.Limits(max_connections=CALLERS + 10)
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
+        await wait_for(client)
+        await measure_waiting(client)
+
+
+def measure_server(
+    program: Sequence[str], measured: Callable[[str], Coroutine[Any, Any, None]]
+) -> None:
     """Start a server, measure, stop it."""
     port = free_port()
     with tempfile.TemporaryDirectory() as outputs:
-        command = [sys.executable, "-m", "tests.run_fake", "--port", str(port)]
+        command = [sys.executable, *program, "--port", str(port), "--queue-size", str(2 * CALLERS)]
         process = subprocess.Popen(
             [*command, "--output-path", outputs, "--log-level", "error"], cwd=ROOT
         )
         try:
-            asyncio.run(measure(f"http://127.0.0.1:{port}"))
+            asyncio.run(measured(f"http://127.0.0.1:{port}"))
         finally:
             process.terminate()
             process.wait()
+
+
+def main() -> None:
+    """Measure the service alone, and beside a pipeline."""
+    measure_server(["-m", "tests.run_fake"], measure)
+    measure_server(["main.py", "--preset", "tiny"], measure_beside_a_pipeline)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ environment. Knows nothing of HTTP options.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Folders:
     wildcards: tuple[Path, ...]
     outputs: Path
     temp: Path
+    cache: Path
     user_styles: Path | None
 
 
@@ -279,22 +280,45 @@ def load_config(
     )
 
 
+def use_folders(
+    config: CoreConfig, *, cache: Path | None = None, other_roots: Sequence[Path] = ()
+) -> CoreConfig:
+    """The same configuration with folders that no file names.
+
+    Args:
+        cache: Takes what can be made again, instead of the folder of results.
+        other_roots: Project folders, as of another installation. Their ``models`` are searched
+            after all others, in order; nothing is written there. Without meaning for the embedded
+            model.
+    """
+    roots = () if config.preset == TINY_PRESET else tuple(root.absolute() for root in other_roots)
+    models: dict[str, Any] = {
+        field: (*getattr(config.folders, field), *(root / "models" / folder for root in roots))
+        for field, folder in MODEL_FOLDER_KEYS.values()
+    }
+    kept = cache.absolute() if cache else config.folders.cache
+    folders = replace(config.folders, cache=kept, **models)
+    return replace(config, folders=folders, values={**config.values, **_folders_by_key(folders)})
+
+
 def _read_folders(places: _Places, source: LayeredValues) -> Folders:
     default_styles = places.root / "sdxl_styles"
     styles = _read_folder("path_styles", places.styles, default_styles, places.root, source)
     default_temp = Path(tempfile.gettempdir(), "fooocus")
     wildcards = source.read("path_wildcards", Key(builtin="wildcards", read=folder_paths))
     is_default = source.sources["path_styles"] == BUILTIN
+    outputs = _read_folder(
+        "path_outputs", places.outputs, places.root / "outputs", places.root, source
+    )
     return Folders(
         **{
             field: _read_model_folders(name, folder, places, source)
             for name, (field, folder) in MODEL_FOLDER_KEYS.items()
         },
         wildcards=(*(places.root / path for path in wildcards), DATA_FOLDER / "wildcards"),
-        outputs=_read_folder(
-            "path_outputs", places.outputs, places.root / "outputs", places.root, source
-        ),
+        outputs=outputs,
         temp=_read_folder("temp_path", places.temp, default_temp, places.root, source),
+        cache=outputs,
         user_styles=None if is_default and not styles.is_dir() else styles,
     )
 

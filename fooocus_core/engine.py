@@ -51,7 +51,7 @@ def create_engine(config: CoreConfig, options: DeviceOptions) -> Engine:
     resources = Resources(
         config=config,
         catalog=catalog,
-        hashes=HashCache(config.folders.outputs / HASH_CACHE_FILE),
+        hashes=HashCache(config.folders.cache / HASH_CACHE_FILE),
         models=ModelStore(plan, warm=WarmModels(options.model_cache)),
         auxiliary=AuxiliaryNetworks(plan, catalog),
         tokenizer=Tokenizer(),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
@@ -51,6 +53,28 @@ class HashCache:
                 raise ModelNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
             return self._known[state][:SHOWN_DIGITS]
 
+    def rebuild(self, paths: Iterable[Path], *, threads: int | None = None) -> int:
+        """Hash files whatever is known of them, and forget all others.
+
+        Args:
+            threads: How many files are read at a time; ``None`` = as many as seems good.
+
+        Returns:
+            How many there are; one that cannot be read leaves a warning in the log.
+        """
+        with ThreadPoolExecutor(threads) as pool:
+            found = [entry for entry in pool.map(_hash_or_warn, paths) if entry is not None]
+        with self._lock:
+            self._known = {}
+            try:
+                self._cache_file.unlink(missing_ok=True)
+            except OSError as error:
+                _log.warning("%s cannot be removed: %s", self._cache_file, error.strerror)
+            for state, sha256 in found:
+                self._known[state] = sha256
+                self._append(state, sha256)
+        return len(found)
+
     def _read(self) -> dict[FileState, str]:
         try:
             lines = self._cache_file.read_bytes().splitlines()
@@ -80,6 +104,14 @@ class HashCache:
                 file.write(json.dumps(entry) + "\n")
         except OSError as error:
             _log.warning("%s cannot be written: %s", self._cache_file, error.strerror)
+
+
+def _hash_or_warn(path: Path) -> tuple[FileState, str] | None:
+    try:
+        return file_state(path), _hash_content(path)
+    except OSError as error:
+        _log.warning("%s cannot be read: %s", path, error.strerror)
+        return None
 
 
 def _hash_content(path: Path) -> str:

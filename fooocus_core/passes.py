@@ -1,4 +1,4 @@
-"""Which passes an enhancement makes over each picture, in which order, and with which texts.
+"""Whether anything is painted, and which passes an enhancement makes over each picture.
 
 Each pass is asked for like a generation of its own; ``plan.py`` decides on it like on any other.
 """
@@ -31,6 +31,29 @@ class AskedPass:
 def asks_for_passes(asked: EnhanceParams) -> bool:
     """Whether there is anything to do."""
     return bool(asked.regions) or asked.method is not UpscaleVaryMethod.DISABLED
+
+
+def paints(params: GenerationParams) -> bool:
+    """Whether anything is painted; if not, no base model, LoRA, refiner or VAE is needed."""
+    if params.enhance and params.enhance.image is not None:
+        return any(asked.steps > 0 for asked in asked_passes(params))
+    return paints_pictures(params)
+
+
+def paints_pictures(params: GenerationParams) -> bool:
+    """Whether pictures are painted before any pass is made over them."""
+    if params.enhance and params.enhance.image is not None:
+        return False
+    if params.upscale_vary and params.upscale_vary.method is UpscaleVaryMethod.UPSCALE_FAST_2:
+        return False
+    if params.inpaint and params.inpaint.show_mask:
+        return False
+    return not shows_guides(params)
+
+
+def shows_guides(params: GenerationParams) -> bool:
+    """Whether the guiding pictures are handed over as the networks are shown them."""
+    return bool(params.image_prompts) and params.control.show_preprocessing
 
 
 def asked_passes(params: GenerationParams) -> Iterator[AskedPass]:

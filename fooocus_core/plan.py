@@ -31,7 +31,7 @@ from fooocus_core.params import (
     PromptParams,
     Size,
 )
-from fooocus_core.passes import asked_passes, asks_for_passes
+from fooocus_core.passes import asked_passes, asks_for_passes, paints_pictures, shows_guides
 from fooocus_core.performance import MODES, PerformanceMode, apply_performance
 from fooocus_core.prompt.compose import (
     ComposedPrompt,
@@ -155,7 +155,7 @@ def make_plan(
     params = _with_inpaint_settings(params, refines_itself=refines_itself)
     mode = MODES[params.sampling.performance]
     steps = _usual_steps(params, mode)
-    needs_models = _needs_models(params)
+    needs_models = paints_pictures(params)
     composed = _compose(params, mode, library, check) if needs_models else _NO_PROMPTS
     params, unenhanced = _without_enhancing_nothing(params, working, needs_models=needs_models)
     passes = tuple(_passes(params, library, check))
@@ -307,20 +307,6 @@ def _usual_steps(params: GenerationParams, mode: PerformanceMode) -> int:
     return mode.upscale_steps if asked and asked.method.enlarges else mode.steps
 
 
-def _needs_models(params: GenerationParams) -> bool:
-    if params.enhance and params.enhance.image is not None:
-        return False
-    if params.upscale_vary and params.upscale_vary.method is UpscaleVaryMethod.UPSCALE_FAST_2:
-        return False
-    if params.inpaint and params.inpaint.show_mask:
-        return False
-    return not _shows_guides(params)
-
-
-def _shows_guides(params: GenerationParams) -> bool:
-    return bool(params.image_prompts) and params.control.show_preprocessing
-
-
 def _working_size(params: GenerationParams) -> WorkingSize | None:
     asked = params.upscale_vary
     if asked is None:
@@ -340,7 +326,7 @@ def _needed_files(params: GenerationParams, hole: Hole | None) -> tuple[ModelFil
         for prompt in params.image_prompts
         for file in image_prompt_files(prompt.kind, params.control)
     }
-    if _shows_guides(params):
+    if shows_guides(params):
         return tuple(guides)
     enlarges = params.upscale_vary is not None and params.upscale_vary.method.enlarges
     is_small = hole is not None and hole.region.is_small

@@ -145,7 +145,7 @@ def _make_services(
         back_translator=BackTranslator(
             reader=RecordReader(
                 catalog=catalog,
-                hashes=HashCache(core.folders.outputs / HASH_CACHE_FILE),
+                hashes=HashCache(core.folders.cache / HASH_CACHE_FILE),
                 styles=styles,
             ),
             defaults=core.defaults,

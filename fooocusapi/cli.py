@@ -14,7 +14,6 @@ from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -29,6 +28,7 @@ from fooocus_core.config import (
     MemoryMode,
     Precision,
     load_config,
+    use_folders,
 )
 from fooocus_core.errors import FooocusError
 from fooocus_core.feature_files import all_files, preset_files
@@ -40,6 +40,8 @@ from fooocusapi.download_command import fetch_missing, list_lines, look_for
 from fooocusapi.exceptions import StoreError
 from fooocusapi.fetch_rules import MirrorError, read_fetch_rules
 from fooocusapi.flags import Effect, FlagValues, read_flags
+from fooocusapi.folders import StartError, prepare_folders
+from fooocusapi.hash_rebuild import rebuild_hashes
 from fooocusapi.jobs.database import configured_url
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.log_format import LineFormatter
@@ -59,10 +61,6 @@ _SHORT_KEY = 16
 _CLAIM_WAIT_S = 5.0
 Choice = TypeVar("Choice", bound=StrEnum)
 EngineMaker = Callable[[CoreConfig, DeviceOptions], Engine]
-
-
-class StartError(Exception):
-    """The server cannot start; the message is one line that says why."""
 
 
 class Server(uvicorn.Server):
@@ -172,10 +170,12 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
     _set_up_libraries(flags)
     try:
         core = read_core(flags, environ)
+        prepare_folders(core)
         listener = _listen(_host(flags), flags["port"])
         settings = make_settings(flags, core, port=listener.getsockname()[1], environ=environ)
-        _prepare_outputs(settings.outputs)
         claim = _claim_outputs(settings.outputs)
+        if flags["rebuild_hash_cache"] is not None:
+            rebuild_hashes(core, flags["rebuild_hash_cache"])
         _log_warnings(flags, core, settings)
         options = device_options(flags)
         app = create_app(
@@ -183,6 +183,8 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
         )
     except (StartError, FooocusError, MirrorError, StoreError) as error:
         _refuse(error)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     with closing(claim):
         _serve(app, settings, listener)
 
@@ -242,6 +244,7 @@ def read_core(
         temp_path=flags["temp_path"],
         environ=environ,
     )
+    core = use_folders(core, cache=flags["cache_path"], other_roots=flags["external_working_path"])
     return replace(core, fetching=read_fetch_rules(flags, environ, core.preset))
 
 
@@ -358,15 +361,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listener
-
-
-def _prepare_outputs(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise StartError(f"cannot write to the output folder {folder}: {error.strerror}") from error
 
 
 def _claim_outputs(folder: Path) -> sqlite3.Connection:

@@ -6,6 +6,7 @@ Knows what a flag is called and what it may hold, not what it does.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -44,6 +45,8 @@ class Flag:
         bare: Value of the flag given without one; ``None`` if a value is needed.
         group: Flags of the same group exclude each other.
         is_secret: Its value is never shown.
+        is_list: It takes several values, and may be given again; in the environment, they stand
+            between the marks of paths.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Flag:
     group: str | None = None
     effect: Effect = Effect.EFFECTIVE
     is_secret: bool = False
+    is_list: bool = False
 
     @property
     def key(self) -> str:
@@ -251,8 +255,14 @@ _FILES = (
     Flag(name="models-path", help="Root of all model folders.", read=Path),
     Flag(name="styles-path", help="Folder of style packs.", read=Path),
     Flag(name="temp-path", help="Folder of temporary files.", read=Path),
-    Flag(name="cache-path", help="Folder of caches.", read=Path, effect=_LATER),
-    Flag(name="external-working-path", help="Further root.", read=Path, effect=_LATER),
+    Flag(name="cache-path", help="Folder of hashes (default: that of results).", read=Path),
+    Flag(
+        name="external-working-path",
+        help="Folders of other installations, whose models/ are searched last.",
+        read=Path,
+        default=(),
+        is_list=True,
+    ),
     Flag(name="hf-mirror", help="Address in place of huggingface.co's.", read=read_mirror),
     Flag(
         name="disable-preset-download",
@@ -266,10 +276,9 @@ _FILES = (
     ),
     Flag(
         name="rebuild-hash-cache",
-        help="Hash all models again.",
+        help="Hash all models and LoRAs again before serving, so many at a time.",
         read=_whole(-1),
         bare=-1,
-        effect=_LATER,
     ),
 )
 _DEVICE = (
@@ -384,10 +393,15 @@ def read_flags(arguments: Sequence[str], environ: Mapping[str, str]) -> FlagValu
             if flag.key in stated:
                 sources[flag.key] = Source.ENVIRONMENT
     return FlagValues(
-        values={flag.key: stated.get(flag.key, flag.default) for flag in FLAGS},
+        values={flag.key: _value_of(flag, stated) for flag in FLAGS},
         given=tuple(flag for flag in FLAGS if flag.key in stated),
         sources=sources,
     )
+
+
+def _value_of(flag: Flag, stated: Mapping[str, Any]) -> Any:
+    value = stated.get(flag.key, flag.default)
+    return tuple(value) if flag.is_list else value
 
 
 def _dashed(argument: str) -> str:
@@ -434,6 +448,11 @@ def _add_argument(target: Any, flag: Flag) -> None:
     if flag.read is None:
         target.add_argument(f"--{flag.name}", action="store_true", **common)
         return
+    if flag.is_list:
+        target.add_argument(
+            f"--{flag.name}", type=flag.read, nargs="+", action="extend", metavar="PATH", **common
+        )
+        return
     bare = {} if flag.bare is None else {"nargs": "?", "const": flag.bare}
     target.add_argument(f"--{flag.name}", type=flag.read, choices=flag.choices, **bare, **common)
 
@@ -448,7 +467,8 @@ def _add_from_environment(
             stated[flag.key] = True
         return
     try:
-        value = flag.read(text)
+        parts = [flag.read(part) for part in (text.split(os.pathsep) if flag.is_list else [text])]
+        value = parts if flag.is_list else parts[0]
     except (ValueError, argparse.ArgumentTypeError) as error:
         parser.error(f"{flag.variable}: {error}")
     if flag.choices and value not in flag.choices:

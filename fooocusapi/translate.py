@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fooocus_core.catalog import Catalog, ModelKind
@@ -29,11 +29,13 @@ from fooocus_core.params import (
     FreeUParams,
     GenerationParams,
     GuidanceParams,
+    ModelParams,
     OutputParams,
     PromptParams,
     SamplingParams,
     Size,
 )
+from fooocus_core.passes import paints
 from fooocus_core.performance import MODES
 from fooocus_core.prompt.styles import StyleLibrary
 from fooocusapi.field_names import check_field_names
@@ -132,7 +134,6 @@ class _Run:
     def translation(self, *, single: bool) -> Translation:
         advanced = self.request.advanced_params
         check_field_names(self.request, self.tolerance)
-        self._check_performance_lora()
         if self._censors(advanced):
             self.needed.require((SAFETY_CHECKER,))
         self._check_webhook()
@@ -140,7 +141,7 @@ class _Run:
         pictures = self._pictures().params(canvas.final_size)
         params = GenerationParams(
             prompt=self._prompt(),
-            models=self._models().params(),
+            models=ModelParams(base=self.translator.core.defaults.model),
             canvas=canvas,
             sampling=self._sampling(advanced),
             guidance=self._guidance(advanced),
@@ -152,6 +153,9 @@ class _Run:
             enhance=self._enhance(single=single),
             output=self._output(advanced),
         )
+        if paints(params):
+            self._check_performance_lora()
+            params = replace(params, models=self._models().params())
         warnings = self.tolerance.warnings
         if warnings:
             _log.warning("%s", "; ".join(warnings)[:_MAX_LOGGED])

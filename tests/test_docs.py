@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from fooocus_core.config_values import MODEL_FOLDER_KEYS, VALUE_KEYS
 from fooocusapi.flags import FLAGS
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +45,15 @@ def test_the_readme_names_the_endpoints_that_are_served(client: TestClient) -> N
 def test_every_flag_in_the_readme_exists(flag: str) -> None:
     others = {"gpus", "help", "all", "list"}
     assert flag in {known.name for known in FLAGS} | others
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:--)?([a-z][a-z0-9_-]+)[^`]*`", text))
+    keys = {*VALUE_KEYS, *MODEL_FOLDER_KEYS, "path_wildcards", "path_styles", "path_outputs"}
+    assert {*keys, "temp_path", *(flag.name for flag in FLAGS)} <= named
+    flags = set(re.findall(r"--([a-z][a-z0-9-]+)", text))
+    assert flags == {flag.name for flag in FLAGS}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

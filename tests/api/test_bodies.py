@@ -39,7 +39,7 @@ def test_json_is_read(client: TestClient, engine: FakeEngine, headers: dict[str,
 
 
 @pytest.mark.parametrize("as_multipart", [True, False], ids=["multipart", "urlencoded"])
-def test_form_is_read(client: TestClient, engine: FakeEngine, as_multipart: bool) -> None:
+def test_defect_b3_form_is_read(client: TestClient, engine: FakeEngine, as_multipart: bool) -> None:
     fields = {
         "prompt": "fox",
         "image_number": "2",
@@ -130,7 +130,7 @@ def test_advanced_params_that_are_no_object_are_422_in_json(
 
 
 @pytest.mark.parametrize("value", ["", "None", "null", "string", None, {}])
-def test_placeholders_for_advanced_params_mean_the_defaults(
+def test_decision_d10_placeholders_for_advanced_params_mean_the_defaults(
     client: TestClient, engine: FakeEngine, value: object
 ) -> None:
     assert client.post(URL, json={**SMALL, "advanced_params": value}).status_code == 200
@@ -182,7 +182,9 @@ def test_body_of_unknown_length_beyond_the_limit_is_413(make_client: MakeClient)
     assert (answer.status_code, set(answer.json())) == (413, {"detail"})
 
 
-def test_null_means_that_nothing_is_given(client: TestClient, engine: FakeEngine) -> None:
+def test_decision_d1_null_means_that_nothing_is_given(
+    client: TestClient, engine: FakeEngine
+) -> None:
     fields = (
         "prompt",
         "refiner_model_name",
@@ -197,8 +199,3 @@ def test_null_means_that_nothing_is_given(client: TestClient, engine: FakeEngine
     (asked,) = engine.asked
     assert (asked.prompt.positive, asked.models.refiner, asked.models.clip_skip) == ("", None, 2)
     assert asked.output.metadata == "fooocus"
-
-
-def test_unknown_keys_are_ignored(client: TestClient) -> None:
-    body = {**SMALL, "api_name": "txt2img", "image_prompts": [], "input_image": 5}
-    assert client.post(f"{URL}?nobody=knows", json=body).status_code == 200

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +17,14 @@ from pathlib import Path
 import pytest
 
 from fooocus_core.config import AttentionKind, CoreConfig, DeviceOptions, MemoryMode, Precision
-from fooocusapi.cli import PROJECT_ROOT, device_options, make_settings, read_core
+from fooocusapi.cli import (
+    PROJECT_ROOT,
+    device_options,
+    main,
+    make_settings,
+    read_core,
+    show_config,
+)
 from fooocusapi.flags import FLAGS, SECTIONS, read_flags
 from tests.conftest import Start
 from tests.fakes import FakeReceiver
@@ -99,11 +105,9 @@ def test_second_signal_while_connections_close_changes_nothing(start: Start) -> 
     assert "Traceback" not in server.rest()
 
 
-def test_flags_without_effect_are_told_at_the_start(start: Start) -> None:
-    server = start("--cache_path", "somewhere", "--listen")
-    log = "".join(server.lines)
-    assert "--cache-path is accepted, but has no effect in this version" in log
-    assert "set --apikey" in log
+def test_a_server_for_everybody_is_told_so_at_the_start(start: Start) -> None:
+    server = start("--listen")
+    assert "set --apikey" in "".join(server.lines)
     assert server.url.startswith("http://127.0.0.1:")
 
 
@@ -129,21 +133,20 @@ def test_malformed_files_are_told_once_and_the_server_starts(
         assert fault.place(path) in line
 
 
-def test_the_configuration_is_printed_with_its_sources_and_what_is_wrong(tmp_path: Path) -> None:
+def test_the_configuration_is_printed_with_its_sources_and_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "my config.txt"
     config.write_text('{\n"default_clip_skip": "2",\n"default_sampler": "lcm"\n}', "utf-8")
     environ = {
-        **os.environ,
         "config_path": str(config),
         "default_cfg_scale": "5.5",
         "FOOOCUSAPI_QUEUE_SIZE": "7",
         "FOOOCUSAPI_OUTPUT_PATH": str(tmp_path / "out"),
     }
-    command = [sys.executable, "main.py", "config", "--port", "99", "--apikey", "hush-hush"]
-    done = subprocess.run(
-        command, cwd=PROJECT_ROOT, capture_output=True, text=True, env=environ, check=True
-    )
-    lines = done.stdout.splitlines()
+    show_config(read_flags(["--port", "99", "--apikey", "hush-hush"], environ), environ)
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert "--port = 99  (command line)" in lines
     assert "--queue-size = 7  (environment)" in lines
     assert f"--output-path = {tmp_path / 'out'}  (environment)" in lines
@@ -152,31 +155,50 @@ def test_the_configuration_is_printed_with_its_sources_and_what_is_wrong(tmp_pat
     assert "default_cfg_scale = 5.5  (environment)" in lines
     assert "default_scheduler = karras  (preset default)" in lines
     assert "default_clip_skip = 2  (built-in)" in lines
-    assert "hush" not in done.stdout
-    (warning,) = done.stderr.splitlines()
+    assert "hush" not in printed.out
+    (warning,) = printed.err.splitlines()
     assert warning.startswith(f"warning: default_clip_skip in {config}, line 2: ")
     assert not (tmp_path / "out").exists()
 
 
-def refused(*arguments: str) -> str:
-    command = [sys.executable, "main.py", *arguments]
+def test_a_start_that_is_refused_ends_the_process_with_status_2_and_one_line() -> None:
+    command = [sys.executable, "main.py", "--preset", "nonsense"]
     done = subprocess.run(
         command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    return done.stderr.strip().splitlines()[-1]
+    (line,) = done.stderr.splitlines()
+    assert "nonsense" in line
 
 
-def test_start_is_refused_with_one_line(tmp_path: Path) -> None:
-    assert "--no-such-flag" in refused("--no-such-flag")
-    assert "nonsense" in refused("--preset", "nonsense")
-    for key in ("", " key", "schlüssel", "two\nlines"):
-        assert "printable ASCII" in refused(f"--apikey={key}")
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Starts with these arguments, and tells why that was refused."""
+
+    def refused(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    return refused
+
+
+def test_a_folder_that_cannot_be_written_is_refused(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "output folder" in refused("--port", "0", "--output-path", str(tmp_path / "file" / "x"))
+    below = str(tmp_path / "file" / "x")
+    assert "output folder" in refused("--port", "0", "--output-path", below)
     # Root may write anywhere but here.
     assert "output folder /proc" in refused("--port", "0", "--output-path", "/proc")
+    places = ["--port", "0", "--output-path", str(tmp_path / "out")]
+    assert "cache folder" in refused(*places, "--cache-path", below)
+    assert "temporary folder" in refused(*places, "--temp-path", below)
+
+
+def test_a_port_that_is_taken_is_refused(refused: Refused, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -331,15 +353,17 @@ def test_the_preset_is_that_of_the_command_line_before_the_environment(
     assert read_core(read_flags(arguments, environ), environ, tmp_path).preset == preset
 
 
-def test_help_names_every_flag() -> None:
-    environ = {**os.environ, "COLUMNS": "200"}
-    command = [sys.executable, "main.py", "--help"]
-    done = subprocess.run(
-        command, cwd=PROJECT_ROOT, capture_output=True, text=True, env=environ, check=True
-    )
-    titles = re.findall(r"^(\S.*):$", done.stdout, re.MULTILINE)
+def test_help_names_every_flag(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
     assert [title for title in titles if title != "options"] == list(SECTIONS)
-    assert set(re.findall(r"^  --([a-z0-9-]+)", done.stdout, re.MULTILINE)) == {
+    assert set(re.findall(r"^  --([a-z0-9-]+)", shown, re.MULTILINE)) == {
         flag.name for flag in FLAGS
     }
-    assert "underscores" in done.stdout
+    assert "underscores" in shown

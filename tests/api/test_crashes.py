@@ -184,7 +184,9 @@ def test_f14_a_damaged_store_is_moved_aside_and_told_of(start: Start, tmp_path: 
 
 
 @pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "not persistent"])
-def test_the_history_shows_earlier_runs_only_if_it_is_to(start: Start, persistent: bool) -> None:
+def test_decision_d19_the_history_shows_earlier_runs_only_if_it_is_to(
+    start: Start, persistent: bool
+) -> None:
     server = start()
     job_id = accept(server, prompt="a hat")
     server.wait_for_end(job_id)

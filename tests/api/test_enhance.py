@@ -190,7 +190,7 @@ def test_every_option_of_json_reaches_its_place(
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("url", [V1, V2])
-def test_every_numbered_field_of_a_form_reaches_its_place(
+def test_defect_b24_every_numbered_field_of_a_form_reaches_its_place(
     client: TestClient, engine: FakeEngine, url: str, number: int
 ) -> None:
     data = {
@@ -245,7 +245,7 @@ def test_an_unknown_engine_is_replaced_with_a_warning(ask: Asker) -> None:
 @pytest.mark.parametrize(
     "regions", [[], [{}], [{}, {}, {}, FACE]], ids=["none", "not enabled", "beyond the third"]
 )
-def test_with_nothing_to_do_the_request_is_refused(
+def test_decision_d16_with_nothing_to_do_the_request_is_refused(
     client: TestClient, regions: list[dict[str, Any]]
 ) -> None:
     body = {**SMALL, "enhance_input_image": TEXT, "enhance_uov_method": "Disabled"}

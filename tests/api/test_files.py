@@ -68,7 +68,7 @@ def test_head_answers_without_the_bytes(client: TestClient, folder: Path) -> Non
         ("image/jpg", "a.jpg", "image/jpeg", "JPEG"),
     ],
 )
-def test_exactly_one_other_format_is_converted_to(
+def test_defect_b8_exactly_one_other_format_is_converted_to(
     client: TestClient,
     folder: Path,
     accept: str,

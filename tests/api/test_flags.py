@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_flag_is_accepted_in_either_spelling(flag: Flag, dashes: bool) -> None:
     assert values.given == (flag,)
 
 
-def test_known_start_line_is_accepted() -> None:
+def test_client_starts_the_server_by_a_known_line() -> None:
     line = (
         "--sync-repo skip --skip-pip --disable-image-log --queue-history 1 "
         "--preview-option none --disable-in-browser"
@@ -143,6 +144,16 @@ def test_values_of_optional_arguments(text: list[str], value: int) -> None:
     assert read_flags(["--always-cpu", *text], {})["always_cpu"] == value
 
 
+def test_a_list_is_given_at_once_or_piece_by_piece() -> None:
+    once = ["--external-working-path", "a", "b"]
+    again = ["--external_working_path", "a", "--external-working-path=b"]
+    environ = {"FOOOCUSAPI_EXTERNAL_WORKING_PATH": os.pathsep.join("ab")}
+    for arguments, variables in ((once, {}), (again, {}), ([], environ)):
+        values = read_flags(arguments, variables)
+        assert values["external_working_path"] == (Path("a"), Path("b"))
+    assert read_flags([], {})["external_working_path"] == ()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -150,6 +161,10 @@ def test_values_of_optional_arguments(text: list[str], value: int) -> None:
         ["--webhook-url", "ftp://x"],
         ["--por", "1"],
         ["--port", "x"],
+        ["--apikey="],
+        ["--apikey= key"],
+        ["--apikey=schlüssel"],
+        ["--apikey=two\nlines"],
         ["--port", "70000"],
         ["--queue-size", "0"],
         ["--queue-history", "-1"],

@@ -110,11 +110,13 @@ def test_a_page_that_cannot_be_written_leaves_a_warning_and_no_rest(
     assert left == ([] if content is None else [tmp_path / DAY / LOG_FILE])
 
 
-def test_finished_pictures_are_logged_unless_switched_off(
+def test_defect_b13_finished_pictures_are_answered_although_no_page_is_written(
     make_client: MakeClient, core: CoreConfig
 ) -> None:
     page = core.folders.outputs / "files" / date.today().isoformat() / LOG_FILE
-    make_client(image_log=False).post(URL, json=SMALL)
+    client = make_client(image_log=False)
+    (item,) = client.post(URL, json=SMALL).json()
+    assert client.get(item["url"].removeprefix("http://127.0.0.1:8888")).status_code == 200
     assert not page.exists()
     make_client().post(URL, json={**SMALL, "image_number": 2})
     assert len(names(page.parent)) == 2

@@ -160,9 +160,7 @@ def test_json_holds_pictures_as_text(ask: Asker, url: str, spell: Any) -> None:
     assert prompt_asked.kind is ControlKind.CPDS
 
 
-def test_json_without_a_content_type_is_read_by_both_versions(
-    client: TestClient, engine: FakeEngine
-) -> None:
+def test_client_posts_json_without_a_content_type(client: TestClient, engine: FakeEngine) -> None:
     for url in (V1, V2):
         body = f'{{"image_prompts": [{{"cn_img": "{TEXT}"}}], "aspect_ratios_selection": "64*64"}}'
         assert client.post(url, content=body).status_code == 200
@@ -214,7 +212,7 @@ def test_jobs_are_called_by_their_endpoint(
 
 @pytest.mark.parametrize("kind", ControlKind)
 @pytest.mark.parametrize("nothing", [{}, None, 0, 0.0, "", "0", " "], ids=repr)
-def test_stop_and_weight_that_are_not_given_are_the_usual_ones_of_the_kind(
+def test_decision_d14_stop_and_weight_not_given_are_the_usual_ones_of_the_kind(
     ask: Asker, kind: ControlKind, nothing: Any
 ) -> None:
     silent = {} if nothing == {} else {"cn_stop": nothing, "cn_weight": nothing}
@@ -271,7 +269,7 @@ def test_entries_without_a_picture_are_passed_over(ask: Asker) -> None:
     ],
     ids=str,
 )
-def test_empty_slots_of_a_form_are_passed_over(
+def test_client_sends_empty_files_for_slots_without_a_picture(
     client: TestClient, engine: FakeEngine, empty: dict[str, Any]
 ) -> None:
     files = {**empty, "cn_img2": PICTURES[0], "cn_img4": PICTURES[1]}
@@ -459,7 +457,7 @@ def test_prompts_beside_a_picture_to_vary_are_mixed(
     assert colours(asked.image_prompts) == COLOURS[:1]
 
 
-def test_without_a_real_prompt_nothing_is_mixed(ask: Asker) -> None:
+def test_defect_b11_without_a_real_prompt_nothing_is_mixed(ask: Asker) -> None:
     asked, warning = ask.whatever(
         VARY,
         input_image=TEXT,

@@ -176,7 +176,7 @@ def test_sides_are_read_in_every_spelling(ask: Asker, given: object, sides: list
     [["Left", "Top"], "Left,Top", "left , top", '["Left", "Top"]'],
     ids=["repeated", "commas", "blanks", "JSON"],
 )
-def test_sides_of_a_form_are_read_in_every_spelling(
+def test_defect_b3_sides_of_a_form_are_read_in_every_spelling(
     client: TestClient, engine: FakeEngine, given: Any
 ) -> None:
     data = {**SMALL_FORM, "outpaint_selections": given}
@@ -225,11 +225,13 @@ def test_other_distances_are_refused(client: TestClient, distance: object) -> No
         {"inpaint_mask_upload_checkbox": True, "inpaint_advanced_masking_checkbox": False},
     ],
 )
-def test_the_mask_is_used_whatever_the_checkbox_says(ask: Asker, options: dict[str, bool]) -> None:
+def test_decision_d12_the_mask_is_used_whatever_the_checkbox_says(
+    ask: Asker, options: dict[str, bool]
+) -> None:
     assert ask(input_mask=as_base64(make_mask()), advanced_params=options).mask is not None
 
 
-def test_a_mask_with_alpha_lies_over_black(ask: Asker) -> None:
+def test_decision_d6_a_mask_with_alpha_lies_over_black(ask: Asker) -> None:
     mask = plain(96, 80, (255, 255, 255, 0), "RGBA")
     mask.paste((255, 255, 255, 255), (10, 10, 30, 30))
     asked = ask(input_mask=as_base64(encode(mask)))
@@ -462,7 +464,7 @@ def test_misspelt_fields_are_told(client: TestClient) -> None:
     assert "outpaint_selections" in answer.headers["X-Fooocus-Warning"]
 
 
-def test_older_spellings_are_served_and_hidden(client: TestClient) -> None:
+def test_client_calls_inpaint_by_its_older_spelling(client: TestClient) -> None:
     schema = client.get("/openapi.json").json()
     assert not set(OLD) & set(schema["paths"])
     assert {V1, V2} <= set(schema["paths"])

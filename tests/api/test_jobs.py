@@ -50,7 +50,7 @@ def wait(client: TestClient) -> None:
     client.post(URL, json=SMALL)
 
 
-def test_job_goes_from_waiting_over_running_to_success(
+def test_defect_b1_job_goes_from_waiting_over_running_to_success(
     client: TestClient, engine: FakeEngine
 ) -> None:
     engine.play(Script(gated=True), Script(gated=True))
@@ -90,7 +90,7 @@ def test_progress_of_several_pictures_counts_all_their_steps(
 
 
 @pytest.mark.parametrize("spelling", ["require_step_preview", "require_step_preivew"])
-def test_preview_is_shown_when_asked_for_under_either_name(
+def test_client_asks_for_previews_under_either_name(
     client: TestClient, engine: FakeEngine, spelling: str
 ) -> None:
     engine.play(Script(gated=True))
@@ -128,7 +128,7 @@ def test_base64_of_a_removed_file_is_null(client: TestClient, core: CoreConfig) 
     assert "removed" in answer.headers["X-Fooocus-Warning"]
 
 
-def test_failed_job_tells_why(client: TestClient, engine: FakeEngine) -> None:
+def test_decision_d18_failed_job_tells_why(client: TestClient, engine: FakeEngine) -> None:
     engine.play(Script(failure=KeyboardInterrupt("now")))
     job_id = start(client, image_seed=11)
     wait(client)
@@ -298,7 +298,7 @@ def test_stop_keeps_pictures_that_were_finished(client: TestClient, engine: Fake
     assert [item["finish_reason"] for item in job["job_result"]] == ["SUCCESS"]
 
 
-def test_stop_with_nothing_running_does_not_hit_the_next_job(client: TestClient) -> None:
+def test_defect_b7_stop_with_nothing_running_does_not_hit_the_next_job(client: TestClient) -> None:
     assert client.post("/v1/generation/stop").json() == {"msg": "success"}
     assert client.post(URL, json=SMALL).json()[0]["finish_reason"] == "SUCCESS"
 
@@ -321,20 +321,23 @@ def test_stopped_caller_is_told(
     assert body in answer.text
 
 
-def test_control_routes_answer_while_many_callers_wait(
-    client: TestClient, engine: FakeEngine
+def test_f37_defect_b18_control_routes_answer_while_many_callers_wait(
+    make_client: MakeClient, engine: FakeEngine
 ) -> None:
+    client = make_client(queue_size=200)
     engine.play(Script(gated=True))
-    with ThreadPoolExecutor(max_workers=60) as pool:
-        callers = [pool.submit(client.post, URL, json=SMALL) for _ in range(60)]
+    with ThreadPoolExecutor(max_workers=200) as pool:
+        callers = [pool.submit(client.post, URL, json=SMALL) for _ in range(200)]
         engine.gate.wait_for_step()
         deadline = time.monotonic() + WAIT_S
-        while client.get("/v1/generation/job-queue").json()["running_size"] < 60:
+        while (sizes := client.get("/v1/generation/job-queue").json())["running_size"] < 200:
             assert time.monotonic() < deadline
         assert client.get("/ping").json() == "pong"
-        engine.gate.open(STEPS)
+        assert query(client, sizes["last_job_id"])["job_stage"] == "WAITING"
+        assert client.post("/v1/queue/clear").json()["canceled"] == 199
+        assert client.post("/v1/generation/stop").json() == {"msg": "success"}
         answers = [caller.result(timeout=30) for caller in callers]
-    assert {answer.json()[0]["finish_reason"] for answer in answers} == {"SUCCESS"}
+    assert {answer.json()[0]["finish_reason"] for answer in answers} == {"USER_CANCEL"}
 
 
 def test_job_is_told_of_although_all_shared_threads_are_taken(

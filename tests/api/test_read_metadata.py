@@ -175,7 +175,7 @@ def make(server: TestClient, request: dict[str, Any]) -> list[bytes]:
 
 @pytest.mark.parametrize("scheme", ["fooocus", "a1111"])
 @pytest.mark.parametrize("name", REQUESTS)
-def test_the_answer_sent_again_gives_the_same_pixels(
+def test_decision_d22_the_answer_sent_again_gives_the_same_pixels(
     server: TestClient, name: str, scheme: str
 ) -> None:
     request = {**SMALL, **REQUESTS[name], "meta_scheme": scheme}

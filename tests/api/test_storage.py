@@ -76,7 +76,7 @@ def test_nothing_is_overwritten(storage: Storage) -> None:
     assert names == ["fox-0.png", "fox-1-0.png", "fox-2-0.png"]
 
 
-def test_url_is_absolute_and_quoted(storage: Storage) -> None:
+def test_client_needs_addresses_that_are_absolute(storage: Storage) -> None:
     assert storage.url("2024-01-31", "a b#?.png") == (
         "http://host:1/files/2024-01-31/a%20b%23%3F.png"
     )

@@ -66,7 +66,7 @@ async def queued(submitter: Submitter, calls: int) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_calls_run_on_the_thread_of_the_engine_between_two_jobs(
+def test_defect_b21_calls_run_on_the_thread_of_the_engine_between_two_jobs(
     submitter: Submitter, busy: FakeEngine
 ) -> None:
     seen: list[tuple[str, int, str]] = []

@@ -41,7 +41,9 @@ def test_empty_object_makes_one_picture_of_the_default_size(client: TestClient) 
     assert pixels(client, item["url"]).shape == (896, 1152, 3)
 
 
-def test_url_serves_the_picture_of_the_seed(client: TestClient, engine: FakeEngine) -> None:
+def test_decision_d3_seed_is_a_text_and_the_url_serves_its_picture(
+    client: TestClient, engine: FakeEngine
+) -> None:
     (item,) = post(client, image_seed=7)
     assert item["seed"] == "7"
     assert (pixels(client, item["url"]) == paint(7, engine.asked[0])).all()
@@ -61,7 +63,7 @@ def test_pictures_of_one_job_have_following_seeds_and_numbers(client: TestClient
     ]
 
 
-def test_url_is_named_after_the_job(client: TestClient) -> None:
+def test_decision_d24_every_answer_names_its_job(client: TestClient) -> None:
     answer = client.post(URL, json=SMALL)
     job_id = answer.headers["X-Fooocus-Job-Id"]
     assert UUID(job_id).version == 4
@@ -73,7 +75,7 @@ def test_random_seeds_differ_and_are_told(client: TestClient) -> None:
     assert len(seeds) == 3
 
 
-def test_base64_is_the_saved_file_with_a_data_prefix(client: TestClient) -> None:
+def test_defect_b15_base64_is_the_saved_file_with_a_data_prefix(client: TestClient) -> None:
     (item,) = post(client, require_base64=True, save_extension="jpg")
     prefix, _, text = str(item["base64"]).partition(",")
     assert prefix == "data:image/jpeg;base64"
@@ -81,7 +83,7 @@ def test_base64_is_the_saved_file_with_a_data_prefix(client: TestClient) -> None
     assert base64.b64decode(text) == client.get(path).content
 
 
-def test_plain_base64_has_no_prefix(make_client: MakeClient) -> None:
+def test_decision_d4_plain_base64_has_no_prefix(make_client: MakeClient) -> None:
     (item,) = post(make_client(plain_base64=True), require_base64=True)
     assert base64.b64decode(str(item["base64"])).startswith(b"\x89PNG")
 
@@ -99,7 +101,7 @@ def test_accepting_exactly_png_answers_the_bytes_of_one_picture(
     assert engine.asked[0].canvas.count == 1
 
 
-def test_png_answer_keeps_the_record_of_the_file(client: TestClient) -> None:
+def test_defect_b27_png_answer_keeps_the_record_of_the_file(client: TestClient) -> None:
     answer = client.post(URL, json={**SMALL, "prompt": "fox"}, headers={"accept": "image/png"})
     assert json.loads(Image.open(io.BytesIO(answer.content)).info["parameters"])["prompt"] == "fox"
 
@@ -147,7 +149,7 @@ def test_async_answers_a_waiting_job_even_to_who_accepts_png(
     engine.gate.open(10)
 
 
-def test_failing_job_tells_its_reason_and_the_next_one_succeeds(
+def test_defect_b4_failing_job_tells_its_reason_and_the_next_one_succeeds(
     client: TestClient, engine: FakeEngine
 ) -> None:
     engine.play(Script(failure=ModelFileError("bad.safetensors\nis cut off")))
@@ -168,7 +170,9 @@ def test_failing_job_keeps_the_pictures_that_were_finished(
     assert [item["finish_reason"] for item in items] == ["SUCCESS", "ERROR"]
 
 
-def test_failing_job_answers_500_to_who_accepts_png(client: TestClient, engine: FakeEngine) -> None:
+def test_defect_b4_failing_job_answers_500_to_who_accepts_png(
+    client: TestClient, engine: FakeEngine
+) -> None:
     engine.play(Script(failure=ValueError("odd")))
     answer = client.post(URL, json=SMALL, headers={"accept": "image/png"})
     assert (answer.status_code, answer.text) == (500, "ERROR")

@@ -175,7 +175,7 @@ def test_styles_are_split_and_matched(
         ('["Fooocus Sharp", "SAI Anime"]', ("Fooocus Sharp", "SAI Anime")),
     ],
 )
-def test_styles_of_a_form(
+def test_decision_d2_styles_of_a_form(
     client: TestClient, engine: FakeEngine, text: str, expected: tuple[str, ...]
 ) -> None:
     data = {"aspect_ratios_selection": "64*64", "loras": "[]", "style_selections": text}
@@ -291,7 +291,9 @@ def test_strict_leaves_models_to_the_run(ask_strictly: Asker, engine: FakeEngine
     assert (asked.models.base, asked.models.refiner, warning) == ("gone", "away", "")
 
 
-def test_warnings_of_async_jobs_stand_in_the_first_answer(client: TestClient) -> None:
+def test_defect_b26_decision_d13_warnings_of_async_jobs_stand_in_the_first_answer(
+    client: TestClient,
+) -> None:
     body = {**QUIET, "style_selections": ["nonsense"], "async_process": True}
     assert "nonsense" in client.post(URL, json=body).headers["X-Fooocus-Warning"]
 
@@ -391,7 +393,7 @@ def test_save_meta_false_asks_for_no_record(ask: Asker) -> None:
     assert ask(save_meta=False)[0].output.metadata is None
 
 
-def test_configured_defaults_apply(
+def test_decision_d9_configured_defaults_apply(
     core: CoreConfig, settings: Settings, engine: FakeEngine
 ) -> None:
     changed = replace(

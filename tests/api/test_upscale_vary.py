@@ -73,7 +73,7 @@ def test_a_form_sends_the_picture_as_a_file(client: TestClient, engine: FakeEngi
 
 
 @pytest.mark.parametrize("spell", [as_base64, as_data_url], ids=["base64", "data URL"])
-def test_a_form_may_hold_the_picture_as_text(
+def test_client_sends_the_picture_of_a_form_as_text(
     client: TestClient, engine: FakeEngine, spell: Any
 ) -> None:
     data = {**SMALL_FORM, "uov_method": UPSCALE, "input_image": spell(PICTURE)}
@@ -111,7 +111,9 @@ def test_a_picture_is_fetched_from_its_address(
     assert (asked.image == COLOUR).all()
 
 
-def test_addresses_of_private_networks_are_refused(client: TestClient) -> None:
+def test_defect_b23_decision_d7_addresses_of_private_networks_are_refused(
+    client: TestClient,
+) -> None:
     body = {**SMALL, "input_image": "http://127.0.0.1:9/photo.png"}
     assert "not fetched" in refusal(client.post(V2, json=body), "input_image")
 
@@ -171,7 +173,7 @@ def test_disabled_is_text_to_image_under_its_own_name(
         ({"uov_method": "Upscale (1.5x)", "upscale_value": 3}, None),
     ],
 )
-def test_the_factor_counts_for_custom_only(
+def test_defect_b25_decision_d15_the_factor_counts_for_custom_only(
     ask: Asker, fields: dict[str, Any], factor: float | None
 ) -> None:
     assert ask(**fields).factor == factor
@@ -233,7 +235,7 @@ def test_varying_needs_no_upscaler(ask: Asker, core: CoreConfig) -> None:
     "value", [None, "", " ", "None", "null", "string", "@@", as_base64(b"no picture"), 5, []]
 )
 @pytest.mark.parametrize("url", [V1, V2])
-def test_without_a_usable_picture_the_field_is_named(
+def test_defect_b17_without_a_usable_picture_the_field_is_named(
     client: TestClient, url: str, value: object
 ) -> None:
     refusal(client.post(url, json={**SMALL, "input_image": value}), "input_image")
@@ -244,7 +246,7 @@ def test_without_a_usable_picture_the_field_is_named(
     [{}, {"input_image": ("", b"")}, {"input_image": ("a.png", b"")}, {"input_image": b"x"}],
     ids=["absent", "no file chosen", "empty file", "no picture"],
 )
-def test_a_form_without_a_usable_picture_is_refused(
+def test_defect_b17_a_form_without_a_usable_picture_is_refused(
     client: TestClient, files: dict[str, Any]
 ) -> None:
     answer = client.post(V1, data={**SMALL_FORM, "uov_method": VARY}, files=files or None)

@@ -66,7 +66,7 @@ def test_common_receiver_is_told_unless_the_request_names_one(
     assert receiver.next()["job_id"] == job_id
 
 
-def test_slow_receiver_delays_no_job(client: TestClient, receiver: FakeReceiver) -> None:
+def test_defect_b12_slow_receiver_delays_no_job(client: TestClient, receiver: FakeReceiver) -> None:
     receiver.hold.clear()
     for _ in range(3):
         client.post(URL, json={**SMALL, "webhook_url": receiver.url})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fooocus_core.choices import InpaintEngine, Performance, Sampler, Scheduler
-from fooocus_core.config import TINY_MODELS, CoreConfig, load_config
+from fooocus_core.config import TINY_MODELS, CoreConfig, load_config, use_folders
 from fooocus_core.errors import FooocusError
 from fooocus_core.files import DATA_FOLDER
 from fooocus_core.params import Lora, Size
@@ -207,6 +207,23 @@ def test_folders_of_the_command_line_win(tmp_path: Path) -> None:
     assert (folders.outputs, folders.temp) == (given["output_path"], given["temp_path"])
     assert folders.user_styles == styles
     assert config.sources["path_outputs"] == "flag"
+
+
+def test_other_installations_are_searched_after_all_else(tmp_path: Path) -> None:
+    roots = [tmp_path / "one", tmp_path / "two"]
+    config = use_folders(load(tmp_path, environ={"path_loras": "['a', 'b']"}), other_roots=roots)
+    others = tuple(root / "models" / "loras" for root in roots)
+    assert config.folders.loras == (tmp_path / "a", tmp_path / "b", *others)
+    assert config.values["path_loras"] == config.folders.loras
+    assert config.folders.checkpoints[0] == tmp_path / "models" / "checkpoints"
+    tiny = use_folders(load(tmp_path, preset="tiny"), other_roots=roots)
+    assert tiny.folders.loras == (TINY_MODELS / "loras",)
+
+
+def test_what_can_be_made_again_lies_beside_results_unless_told(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    assert use_folders(config).folders.cache == config.folders.outputs
+    assert use_folders(config, cache=tmp_path / "c").folders.cache == tmp_path / "c"
 
 
 def test_the_usual_folder_of_styles_is_used_if_it_exists(tmp_path: Path) -> None:

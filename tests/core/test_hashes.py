@@ -69,6 +69,32 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
     assert "cannot be written" in caplog.text
 
 
+def test_a_rebuilt_cache_holds_the_files_that_are_there_as_they_are(
+    model: Path, tmp_path: Path
+) -> None:
+    cache_file = tmp_path / "cache"
+    gone = tmp_path / "gone.safetensors"
+    gone.write_bytes(b"gone")
+    for path in (model, gone):
+        HashCache(cache_file).short_hash(path)
+    status = model.stat()
+    model.write_bytes(b"two")
+    os.utime(model, ns=(status.st_atime_ns, status.st_mtime_ns))
+    gone.unlink()
+    assert HashCache(cache_file).rebuild([model], threads=2) == 1
+    (line,) = cache_file.read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["sha256"].startswith(digits(b"two"))
+    assert HashCache(cache_file).short_hash(model) == digits(b"two")
+
+
+def test_a_file_that_cannot_be_read_is_left_out_of_a_rebuilt_cache(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = tmp_path / "missing.safetensors"
+    assert HashCache(tmp_path / "cache").rebuild([missing, model]) == 1
+    assert f"{missing} cannot be read" in caplog.text
+
+
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"nope\.safetensors"):
         HashCache(tmp_path / "cache").short_hash(tmp_path / "nope.safetensors")

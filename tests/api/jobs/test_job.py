@@ -51,7 +51,7 @@ def test_a_warning_is_kept_once(job: Job) -> None:
     assert job.view().warnings == ("first", "second")
 
 
-def test_end_lets_go_of_the_preview(job: Job) -> None:
+def test_defect_b19_end_lets_go_of_the_preview(job: Job) -> None:
     job.start(2)
     job.record(Preview(image=np.zeros((2, 2, 3), np.uint8)))
     job.add_image(SavedImage(date="d", name="n", seed=3))

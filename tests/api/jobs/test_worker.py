@@ -125,7 +125,7 @@ def test_jobs_are_tried_although_the_models_could_not_be_loaded(bench: Bench) ->
     assert bench.result(bench.run()).reason is FinishReason.SUCCESS
 
 
-def test_engine_that_cannot_be_made_fails_each_job_until_it_can(bench: Bench) -> None:
+def test_defect_b28_engine_that_cannot_be_made_fails_each_job_until_it_can(bench: Bench) -> None:
     bench.make_failure = ImportError("no torch")
     bench.worker.start()
     assert bench.failure(bench.run()) == "ImportError: no torch"

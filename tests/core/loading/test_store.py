@@ -211,6 +211,14 @@ def test_a_streamed_unet_is_not_brought_as_a_whole(files: dict[str, Path]) -> No
     store.bring_unet(store.prepare(ModelFiles(base=files["sdxl"])).base.unet)
 
 
+def test_a_vae_that_computes_on_the_cpu_stays_there(files: dict[str, Path]) -> None:
+    def refuse(tensor: Tensor, device: torch.device) -> Tensor:
+        raise AssertionError("nothing is to be carried")
+
+    store = ModelStore(replace(MOVING, vae_device=torch.device("cpu")), refuse)
+    store.bring_vae(store.prepare(ModelFiles(base=files["sdxl"])).base.vae)
+
+
 def overwrite(path: Path, other: Path) -> None:
     """Put another file in a file's place, as a download or a copy does."""
     path.unlink(missing_ok=True)
