@@ -16,7 +16,13 @@ from fastapi.testclient import TestClient
 
 from fooocus_core.choices import ControlKind, InpaintEngine
 from fooocus_core.config import CoreConfig, load_config
-from fooocus_core.downloads import UPSCALER, ModelFile, image_prompt_files, inpaint_files
+from fooocus_core.downloads import (
+    UPSCALER,
+    ModelFile,
+    image_prompt_files,
+    inpaint_files,
+)
+from fooocus_core.feature_files import feature_files
 from fooocus_core.params import ControlParams
 from fooocusapi.app import create_app
 from fooocusapi.cli import PROJECT_ROOT
@@ -77,6 +83,13 @@ def guide_models(core: CoreConfig) -> None:
     """Files that pictures of every kind guide with, there but empty."""
     for kind in ControlKind:
         _touch(core, image_prompt_files(kind, ControlParams()))
+
+
+@pytest.fixture
+def every_model(core: CoreConfig) -> None:
+    """All files that features need, there but empty."""
+    for files in feature_files().values():
+        _touch(core, files)
 
 
 def _touch(core: CoreConfig, files: Iterable[ModelFile]) -> None:
