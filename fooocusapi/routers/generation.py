@@ -130,7 +130,7 @@ ENDPOINTS = (
         operation="image_prompt_v2",
         kind=JobKind.IMAGE_PROMPT,
         body=ImagePromptV2,
-        form=ImagePromptV2,
+        form=ImagePromptRequest,
         does=_IMAGE_PROMPT,
     ),
     Endpoint(
