@@ -101,7 +101,7 @@ def _operations(document: Schema) -> Iterator[Schema]:
 def _complete_operation(operation: Schema) -> None:
     parameters = operation.get("parameters", ())
     for parameter in parameters:
-        parameter["schema"] = without_null(parameter["schema"])
+        parameter["schema"] = _as_sent(parameter)
     answers = operation["responses"]
     if _INVALID in answers and _is_of_framework(answers[_INVALID]):
         del answers[_INVALID]
@@ -109,7 +109,24 @@ def _complete_operation(operation: Schema) -> None:
             answers[_INVALID] = _invalid_request()
     if _FORBIDDEN in answers:
         operation["security"] = [{}, {"ApiKey": []}]
+    for answer in answers.values():
+        if "content" in answer:
+            # Programs made from the document read an answer as the first kind that is named.
+            answer["content"] = dict(sorted(answer["content"].items(), key=_is_not_json))
     operation["responses"] = dict(sorted(answers.items()))
+
+
+def _is_not_json(content: tuple[str, Schema]) -> bool:
+    return content[0] != JSON
+
+
+def _as_sent(parameter: Schema) -> Schema:
+    """The schema of a parameter: nothing is null, and a list in a header is a text."""
+    schema = without_null(parameter["schema"])
+    if parameter["in"] == "header" and schema.get("type") == "array":
+        schema = {**schema, "type": "string"}
+        del schema["items"]
+    return schema
 
 
 def _is_of_framework(answer: Schema) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,13 +32,14 @@ from tests.expansion_files import make_expansion_folder
 from tests.fakes import FakeEngine
 from tests.golden import GOLDEN
 from tests.hub import FakeHub
-from tests.servers import LIMIT_S, Running
+from tests.servers import LIMIT_S, Running, serving_app
 
 # Read when the hub's library is loaded: it would ask the hub for a list to report its user by.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 MakeClient = Callable[..., TestClient]
 Start = Callable[..., Running]
+STEP_S = 0.02
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +61,11 @@ def expansion_folder(weights: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def core(tmp_path: Path) -> CoreConfig:
     """The default configuration over a folder with model files that are there but empty."""
+    return make_core(tmp_path)
+
+
+def make_core(root: Path) -> CoreConfig:
+    """The default configuration over a folder, into which model files without content are put."""
     for name in (
         "checkpoints/juggernautXL_v8Rundiffusion.safetensors",
         "checkpoints/folder/other.safetensors",
@@ -66,10 +73,10 @@ def core(tmp_path: Path) -> CoreConfig:
         "loras/painting.safetensors",
         "vae/soft.safetensors",
     ):
-        path = tmp_path / "models" / name
+        path = root / "models" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    return load_config(root=tmp_path, environ={})
+    return load_config(root=root, environ={})
 
 
 @pytest.fixture
@@ -88,8 +95,24 @@ def guide_models(core: CoreConfig) -> None:
 @pytest.fixture
 def every_model(core: CoreConfig) -> None:
     """All files that features need, there but empty."""
+    touch_every_model(core)
+
+
+def touch_every_model(core: CoreConfig) -> None:
+    """Put in all files that features need, without content."""
     for files in feature_files().values():
         _touch(core, files)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server in this process, which takes a little time for small pictures."""
+    core = make_core(tmp_path_factory.mktemp("server"))
+    touch_every_model(core)
+    settings = Settings(outputs=core.folders.outputs, shutdown_grace_s=0)
+    engine = FakeEngine(pace=lambda: time.sleep(STEP_S), size=(16, 16))
+    with serving_app(settings, core, lambda: engine) as address:
+        yield address
 
 
 def _touch(core: CoreConfig, files: Iterable[ModelFile]) -> None:

@@ -97,6 +97,7 @@ def _form_schema(schema: Schema, schemas: Mapping[str, Schema]) -> Schema:
             }
     described = {
         **schema,
+        "title": f"{schema['title']}Form",
         "properties": {name: _form_field(name, field) for name, field in properties.items()},
         "required": [name for name in schema.get("required", ()) if name in properties],
     }
