@@ -56,7 +56,7 @@ test-all: $(VENV)/.dev ## every test, also slow ones and those that need real we
 
 check: lint types test ## what CI runs, and what is run before every commit
 
-openapi: $(VENV)/.dev ## write docs/openapi.json anew
+openapi: $(VENV)/.dev ## write docs/openapi.json and the tables of docs/api.md anew
 	$(BIN)/python -m tools.write_openapi
 
 coverage: $(VENV)/.dev ## lines that no test reaches

@@ -1,4 +1,4 @@
-"""Writes ``docs/openapi.json``: ``make openapi``, after anything that callers see has changed."""
+"""Writes ``docs/openapi.json`` and the tables of fields in ``docs/api.md``: ``make openapi``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from fooocus_core.config import load_config
 from fooocusapi.app import create_app
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.settings import Settings
+from tools.api_tables import with_tables
 
-TARGET = Path(__file__).parents[1] / "docs" / "openapi.json"
+_DOCS = Path(__file__).parents[1] / "docs"
+TARGET = _DOCS / "openapi.json"
+FOR_CALLERS = _DOCS / "api.md"
 
 
 def openapi_text() -> str:
@@ -26,5 +29,13 @@ def _no_engine() -> Engine:
     raise NotImplementedError("nothing is generated here")
 
 
+def for_callers_text(document: str) -> str:
+    """``docs/api.md`` with tables that say what the document says."""
+    schemas = json.loads(document)["components"]["schemas"]
+    return with_tables(FOR_CALLERS.read_text(encoding="utf-8"), schemas)
+
+
 if __name__ == "__main__":
-    TARGET.write_text(openapi_text(), encoding="utf-8")
+    text = openapi_text()
+    TARGET.write_text(text, encoding="utf-8")
+    FOR_CALLERS.write_text(for_callers_text(text), encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from fooocusapi.schemas.field_texts import FIELD_TEXTS
 from fooocusapi.schemas.forms import ALL_SLOTS, NAME_LISTS
 
 Schema = dict[str, Any]
@@ -64,12 +65,13 @@ def without_null(schema: Schema) -> Schema:
 
 
 def _tidied(schema: Schema) -> Schema:
-    """With the keywords of JSON Schema only, and pictures that may be left out as null."""
+    """With the keywords of JSON Schema only, words for fields, and null for optional pictures."""
     renamed: Schema = _rename_keywords(schema)
-    optional = set(renamed.get("properties", ())) - set(renamed.get("required", ()))
-    for name in optional:
-        field = renamed["properties"][name]
-        if "contentMediaType" in field:
+    needed = renamed.get("required", ())
+    for name, field in renamed.get("properties", {}).items():
+        if name in FIELD_TEXTS:
+            field.setdefault("description", FIELD_TEXTS[name])
+        if "contentMediaType" in field and name not in needed:
             field["type"] = ["string", "null"]
     return renamed
 
