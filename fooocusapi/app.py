@@ -41,7 +41,7 @@ from fooocusapi.routers import (
     pages,
     tools,
 )
-from fooocusapi.routers.answers import ANY_ANSWERS, KEYED_ANSWERS
+from fooocusapi.routers.answers import ADMISSION_ANSWERS, ANY_ANSWERS
 from fooocusapi.schemas.parameters import RequestModel
 from fooocusapi.settings import Settings
 from fooocusapi.storage import Storage
@@ -89,7 +89,7 @@ def create_app(
     app.state.services = services
     keyed = [Depends(require_key)]
     for module in (generation, tools, jobs, job_control, engines, pages):
-        app.include_router(module.router, dependencies=keyed, responses=KEYED_ANSWERS)
+        app.include_router(module.router, dependencies=keyed, responses=ADMISSION_ANSWERS)
     app.include_router(files.router, responses=ANY_ANSWERS)
     app.include_router(health.router, responses=ANY_ANSWERS)
     documentation.add_documentation(app)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,13 +16,7 @@ from fastapi.testclient import TestClient
 
 from fooocus_core.choices import ControlKind, InpaintEngine
 from fooocus_core.config import CoreConfig, load_config
-from fooocus_core.downloads import (
-    UPSCALER,
-    ModelFile,
-    image_prompt_files,
-    inpaint_files,
-)
-from fooocus_core.feature_files import feature_files
+from fooocus_core.downloads import UPSCALER, ModelFile, image_prompt_files, inpaint_files
 from fooocus_core.params import ControlParams
 from fooocusapi.app import create_app
 from fooocusapi.cli import PROJECT_ROOT
@@ -32,14 +25,13 @@ from tests.expansion_files import make_expansion_folder
 from tests.fakes import FakeEngine
 from tests.golden import GOLDEN
 from tests.hub import FakeHub
-from tests.servers import LIMIT_S, Running, serving_app
+from tests.servers import LIMIT_S, Running
 
 # Read when the hub's library is loaded: it would ask the hub for a list to report its user by.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 MakeClient = Callable[..., TestClient]
 Start = Callable[..., Running]
-STEP_S = 0.02
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +57,7 @@ def core(tmp_path: Path) -> CoreConfig:
 
 
 def make_core(root: Path) -> CoreConfig:
-    """The default configuration over a folder, into which model files without content are put."""
+    """The same over any folder."""
     for name in (
         "checkpoints/juggernautXL_v8Rundiffusion.safetensors",
         "checkpoints/folder/other.safetensors",
@@ -82,40 +74,18 @@ def make_core(root: Path) -> CoreConfig:
 @pytest.fixture
 def picture_models(core: CoreConfig) -> None:
     """Files that pictures are enlarged and inpainted with, there but empty."""
-    _touch(core, (UPSCALER, *inpaint_files(InpaintEngine.V2_6)))
+    touch(core, (UPSCALER, *inpaint_files(InpaintEngine.V2_6)))
 
 
 @pytest.fixture
 def guide_models(core: CoreConfig) -> None:
     """Files that pictures of every kind guide with, there but empty."""
     for kind in ControlKind:
-        _touch(core, image_prompt_files(kind, ControlParams()))
+        touch(core, image_prompt_files(kind, ControlParams()))
 
 
-@pytest.fixture
-def every_model(core: CoreConfig) -> None:
-    """All files that features need, there but empty."""
-    touch_every_model(core)
-
-
-def touch_every_model(core: CoreConfig) -> None:
-    """Put in all files that features need, without content."""
-    for files in feature_files().values():
-        _touch(core, files)
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server in this process, which takes a little time for small pictures."""
-    core = make_core(tmp_path_factory.mktemp("server"))
-    touch_every_model(core)
-    settings = Settings(outputs=core.folders.outputs, shutdown_grace_s=0)
-    engine = FakeEngine(pace=lambda: time.sleep(STEP_S), size=(16, 16))
-    with serving_app(settings, core, lambda: engine) as address:
-        yield address
-
-
-def _touch(core: CoreConfig, files: Iterable[ModelFile]) -> None:
+def touch(core: CoreConfig, files: Iterable[ModelFile]) -> None:
+    """Make empty files in place of models."""
     for file in files:
         path: Path = getattr(core.folders, file.kind)[0] / file.name
         path.parent.mkdir(parents=True, exist_ok=True)

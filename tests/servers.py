@@ -1,26 +1,16 @@
-"""Servers with the fake engine: as a process of its own, and as a thread of this one."""
+"""A server with the fake engine as a process of its own."""
 
 from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-import uvicorn
-
-from fooocus_core.config import CoreConfig
-from fooocusapi.app import create_app
-from fooocusapi.jobs.worker import Engine
-from fooocusapi.settings import Settings
 from tests.deadline import wait_until
 
 LIMIT_S = 40
@@ -36,25 +26,6 @@ class Answer:
     status: int
     body: Any
     headers: Message
-
-
-@contextmanager
-def serving_app(
-    settings: Settings, core: CoreConfig, make_engine: Callable[[], Engine]
-) -> Iterator[str]:
-    """The address of an app that is served by a thread of this process."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = create_app(settings.model_copy(update={"base_url": address}), core, make_engine)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            wait_until(lambda: server.started)
-            yield address
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 class Running:

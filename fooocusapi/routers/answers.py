@@ -50,7 +50,7 @@ PLACE_HEADERS = {**_PLACE, **_headers(Preference_Applied="What of `Prefer` was f
 ANY_ANSWERS: Answers = {500: {"model": Refusal, "description": "Something unforeseen."}}
 """Of every endpoint."""
 
-KEYED_ANSWERS: Answers = {
+ADMISSION_ANSWERS: Answers = {
     403: {"model": Refusal, "description": "The API key is missing or wrong."},
     **ANY_ANSWERS,
 }
