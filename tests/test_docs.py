@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from fooocusapi.flags import FLAGS, read_flags
+from fooocusapi.flags import FLAGS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,28 +54,6 @@ def test_links_between_documents_lead_somewhere(name: str) -> None:
     local = [link for link in links if "://" not in link]
     missing = [link for link in local if not (document.parent / link).exists()]
     assert missing == []
-
-
-@pytest.mark.parametrize("name", ["api", "migrating"])
-def test_every_flag_in_the_documents_for_callers_exists(name: str) -> None:
-    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    # Commands of others aside, of which those for callers are full.
-    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    assert set(re.findall(r"`--([a-z][a-z0-9-]+)", prose)) <= {known.name for known in FLAGS}
-
-
-def test_the_start_line_for_those_who_move_is_understood() -> None:
-    text = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
-    line = re.search(r"^python main.py (.*)$", text, re.MULTILINE)
-    assert line is not None
-    assert read_flags(line[1].split(), {}).values["port"] == 8888
-
-
-@pytest.mark.parametrize(("letter", "count"), [("B", 28), ("D", 24)])
-def test_every_difference_has_a_row_with_what_is_here(letter: str, count: int) -> None:
-    text = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
-    rows = re.findall(rf"^\| {letter}(\d+) \| (.+) \| (.+) \|$", text, re.MULTILINE)
-    assert [int(number) for number, _, _ in rows] == list(range(1, count + 1))
 
 
 def test_the_readme_counts_the_tests_that_the_default_suite_leaves_out() -> None:
