@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import date
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
 from fooocus_core.catalog import Catalog
@@ -29,6 +29,7 @@ from fooocusapi.inputs import Inputs
 from fooocusapi.job_parts import make_job_parts
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.openapi import DESCRIPTION, TAGS, completed
+from fooocusapi.problems import ProblemRoute
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
     documentation,
@@ -41,7 +42,12 @@ from fooocusapi.routers import (
     pages,
     tools,
 )
-from fooocusapi.routers.answers import ADMISSION_ANSWERS, ANY_ANSWERS
+from fooocusapi.routers.answers import (
+    ADMISSION_ANSWERS,
+    ANY_ANSWERS,
+    PROBLEM_ANSWERS,
+    Answers,
+)
 from fooocusapi.schemas.parameters import RequestModel
 from fooocusapi.settings import Settings
 from fooocusapi.storage import Storage
@@ -89,7 +95,7 @@ def create_app(
     app.state.services = services
     keyed = [Depends(require_key)]
     for module in (generation, tools, jobs, job_control, engines, pages):
-        app.include_router(module.router, dependencies=keyed, responses=ADMISSION_ANSWERS)
+        app.include_router(module.router, dependencies=keyed, responses=_answers_of(module.router))
     app.include_router(files.router, responses=ANY_ANSWERS)
     app.include_router(health.router, responses=ANY_ANSWERS)
     documentation.add_documentation(app)
@@ -97,6 +103,10 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     app.openapi = completed(app, _REQUESTS)  # type: ignore[method-assign]
     return app
+
+
+def _answers_of(router: APIRouter) -> Answers:
+    return PROBLEM_ANSWERS if router.route_class is ProblemRoute else ADMISSION_ANSWERS
 
 
 def _make_services(

@@ -15,12 +15,13 @@ from fastapi import FastAPI
 
 from fooocusapi.schemas.descriptions import (
     JSON,
+    PROBLEM,
     describe_models,
     describe_requests,
     reference,
     without_null,
 )
-from fooocusapi.schemas.failures import InvalidRequest, ProblemDetails
+from fooocusapi.schemas.failures import InvalidRequest, ProblemDetails, Refusal
 from fooocusapi.schemas.parameters import RequestModel
 
 Schema = dict[str, Any]
@@ -50,6 +51,7 @@ _KEY = {
 _REFERENCE = re.compile(r"#/components/schemas/(\w+)")
 _METHODS = ("get", "post", "put", "delete", "patch")
 _OF_FRAMEWORK = ("HTTPValidationError", "ValidationError")
+_FAILURES = (InvalidRequest, ProblemDetails, Refusal)
 _INVALID, _FORBIDDEN = "422", "403"
 
 
@@ -74,7 +76,7 @@ def _complete(document: Schema, requests: Sequence[type[RequestModel]]) -> Schem
     schemas = components.setdefault("schemas", {})
     for name in _OF_FRAMEWORK:
         schemas.pop(name, None)
-    schemas |= describe_requests(requests) | describe_models((InvalidRequest, ProblemDetails))
+    schemas |= describe_requests(requests) | describe_models(_FAILURES)
     components["securitySchemes"] = {"ApiKey": _KEY}
     for operation in _operations(document):
         _complete_operation(operation)
@@ -103,17 +105,27 @@ def _complete_operation(operation: Schema) -> None:
     for parameter in parameters:
         parameter["schema"] = _as_sent(parameter)
     answers = operation["responses"]
+    tells_problems = PROBLEM in str(answers.get(_FORBIDDEN))
     if _INVALID in answers and _is_of_framework(answers[_INVALID]):
         del answers[_INVALID]
         if any(map(_can_be_wrong, parameters)):
-            answers[_INVALID] = _invalid_request()
+            answers[_INVALID] = {"description": "A parameter is missing or wrong."}
     if _FORBIDDEN in answers:
         operation["security"] = [{}, {"ApiKey": []}]
-    for answer in answers.values():
+    for status, answer in answers.items():
+        if status.startswith(("4", "5")) and "content" not in answer:
+            answer["content"] = _usual_body(status, tells_problems=tells_problems)
         if "content" in answer:
             # Programs made from the document read an answer as the first kind that is named.
             answer["content"] = dict(sorted(answer["content"].items(), key=_is_not_json))
     operation["responses"] = dict(sorted(answers.items()))
+
+
+def _usual_body(status: str, *, tells_problems: bool) -> Schema:
+    """Of a failure of which no other is described."""
+    if tells_problems:
+        return {PROBLEM: {"schema": reference(ProblemDetails)}}
+    return {JSON: {"schema": reference(InvalidRequest if status == _INVALID else Refusal)}}
 
 
 def _is_not_json(content: tuple[str, Schema]) -> bool:
@@ -137,8 +149,3 @@ def _can_be_wrong(parameter: Schema) -> bool:
     """Whether validation can refuse it: texts are never wrong, and a path is always there."""
     needed = parameter.get("required", False) and parameter["in"] != "path"
     return needed or parameter["schema"].get("type") != "string" or "enum" in parameter["schema"]
-
-
-def _invalid_request() -> Schema:
-    content = {JSON: {"schema": reference(InvalidRequest)}}
-    return {"description": "A parameter is missing or wrong.", "content": content}

@@ -1,16 +1,19 @@
-"""What endpoints answer besides what they are there for, as the schema describes it."""
+"""What endpoints answer besides what they are there for, as the schema describes it.
+
+Failures whose body is not described have the usual one, which ``openapi.py`` puts in.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fooocusapi.schemas.descriptions import reference
+from fooocusapi.schemas.descriptions import PROBLEM, reference
 from fooocusapi.schemas.failures import CodedRefusal, InvalidRequest, ProblemDetails, Refusal
 from fooocusapi.schemas.responses import JobObject, ResultItem
 
 Answers = dict[int | str, dict[str, Any]]
 
-_TEXT, _PNG, _PROBLEM = "text/plain", "image/png", "application/problem+json"
+_TEXT, _PNG = "text/plain", "image/png"
 _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -27,14 +30,8 @@ def _word(text: str) -> dict[str, Any]:
     return {_TEXT: {"schema": {"type": "string", "const": text}}}
 
 
-def problem(description: str) -> dict[str, Any]:
-    """A failure that is told of as problem details."""
-    content = {_PROBLEM: {"schema": reference(ProblemDetails)}}
-    return {"description": description, "content": content}
-
-
 WARNING_HEADERS = _headers(X_Fooocus_Warning="What was tolerated, joined by `; `.")
-_RETRY = _headers(Retry_After="Seconds after which to try again.")
+RETRY_HEADERS = _headers(Retry_After="Seconds after which to try again.")
 _JOB_HEADERS = {
     **_headers(
         X_Fooocus_Job_Id="The job that was made; none if the queue was full.",
@@ -47,32 +44,39 @@ _JOB_HEADERS = {
 _PLACE = _headers(Location="Where the job is told of.")
 PLACE_HEADERS = {**_PLACE, **_headers(Preference_Applied="What of `Prefer` was followed.")}
 
-ANY_ANSWERS: Answers = {500: {"model": Refusal, "description": "Something unforeseen."}}
+ANY_ANSWERS: Answers = {500: {"description": "Something unforeseen."}}
 """Of every endpoint."""
 
 ADMISSION_ANSWERS: Answers = {
-    403: {"model": Refusal, "description": "The API key is missing or wrong."},
+    403: {"description": "The API key is missing or wrong."},
     **ANY_ANSWERS,
 }
 """Of every endpoint that takes a key."""
 
 STORE_ANSWERS: Answers = {
-    503: {"model": Refusal, "description": "The job store cannot be used, or the server stops."}
+    503: {"description": "The job store cannot be used, or the server stops."}
 }
 """Of endpoints that look into the job store."""
 
 BODY_ANSWERS: Answers = {
-    413: {"model": Refusal, "description": "The body or a picture is larger than allowed."},
-    422: {"model": InvalidRequest, "description": "The body cannot be read, or a value is wrong."},
+    413: {"description": "The body or a picture is larger than allowed."},
+    422: {"description": "The body cannot be read, or a value is wrong."},
 }
 """Of endpoints that read a body."""
 
 PROBLEM_ANSWERS: Answers = {
-    403: problem("The API key is missing or wrong."),
-    500: problem("Something unforeseen, or a file could not be removed."),
-    503: {**problem("The job store cannot be used, or the server stops."), "headers": _RETRY},
+    403: {
+        "description": "The API key is missing or wrong.",
+        # From which all its other failures are known to be told of like this.
+        "content": {PROBLEM: {"schema": reference(ProblemDetails)}},
+    },
+    500: {"description": "Something unforeseen, or a file could not be removed."},
+    503: {
+        "description": "The job store cannot be used, or the server stops.",
+        "headers": RETRY_HEADERS,
+    },
 }
-"""Of every additive endpoint."""
+"""Of every endpoint whose failures are problem details."""
 
 GENERATION_ANSWERS: Answers = {
     **BODY_ANSWERS,
@@ -107,7 +111,7 @@ GENERATION_ANSWERS: Answers = {
             "`Accept: image/png` only: the queue is full."
         ),
         "content": _word("QUEUE_IS_FULL"),
-        "headers": _RETRY,
+        "headers": RETRY_HEADERS,
     },
     422: {
         "model": InvalidRequest | CodedRefusal,
@@ -125,7 +129,6 @@ GENERATION_ANSWERS: Answers = {
         "headers": _JOB_HEADERS,
     },
     503: {
-        "model": Refusal,
         "description": (
             "A needed file is missing, and it is said how to get it; or the job store cannot be "
             "used; or the server stops, and the job, if one was made, goes on when it runs again."
@@ -135,9 +138,8 @@ GENERATION_ANSWERS: Answers = {
 }
 
 ENGINE_ANSWERS: Answers = {
-    429: {"model": Refusal, "description": "Too many calls wait for the engine."},
+    429: {"description": "Too many calls wait for the engine."},
     503: {
-        "model": Refusal,
         "description": (
             "A needed file or library is missing, memory ran out, or the server stops."
         ),

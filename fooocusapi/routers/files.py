@@ -12,7 +12,6 @@ from fastapi.responses import FileResponse
 from fooocus_core.metadata.embed import PICTURE_ERRORS
 from fooocusapi.dependencies import ServicesDep, bare_media_type
 from fooocusapi.routers.answers import Answers
-from fooocusapi.schemas.failures import Refusal
 from fooocusapi.storage import convert
 
 router = APIRouter(prefix="/files", tags=["Files"])
@@ -34,7 +33,7 @@ _PICTURES: Answers = {
     },
     206: {"description": "A part of the picture, as `Range` asks for.", "content": _CONTENT},
     400: {"description": "`Range` is malformed.", "content": {"text/plain": {}}},
-    404: {"model": Refusal, "description": "No such file."},
+    404: {"description": "No such file."},
     416: {"description": "No such part of the picture.", "content": {"text/plain": {}}},
 }
 

@@ -17,30 +17,29 @@ from fooocusapi.job_report import job_report, status_of
 from fooocusapi.jobs.store import JobFilter, JobRecord
 from fooocusapi.problems import ProblemRoute
 from fooocusapi.respond import place_header
-from fooocusapi.routers.answers import PLACE_HEADERS, PROBLEM_ANSWERS, Answers, problem
+from fooocusapi.routers.answers import PLACE_HEADERS, RETRY_HEADERS, Answers
 from fooocusapi.schemas.responses import JobPage, JobReport, QueueReport
 from fooocusapi.schemas.vocabulary import JobKind, JobStatus
 
-router = APIRouter(prefix="/v1", tags=["Jobs"], route_class=ProblemRoute, responses=PROBLEM_ANSWERS)
+router = APIRouter(prefix="/v1", tags=["Jobs"], route_class=ProblemRoute)
 
 _Cursor = Annotated[str | None, Query(pattern="^[1-9][0-9]{0,17}$")]
-_UNKNOWN: Answers = {404: problem("No such job.")}
-_REFUSED: Answers = {**_UNKNOWN, 409: problem("The job is in another state.")}
+_UNKNOWN: Answers = {404: {"description": "No such job."}}
+_REFUSED: Answers = {
+    **_UNKNOWN,
+    409: {"description": "The job is in another state."},
+}
 _RETRIED: Answers = {
     **_REFUSED,
     202: {"headers": PLACE_HEADERS},
-    400: problem("`Idempotency-Key` is malformed."),
-    422: problem("`Idempotency-Key` was used for another job."),
-    429: problem("As many jobs as allowed wait or run."),
+    400: {"description": "`Idempotency-Key` is malformed."},
+    422: {"description": "`Idempotency-Key` was used for another job."},
+    429: {"description": "As many jobs as allowed wait or run.", "headers": RETRY_HEADERS},
 }
 Result = TypeVar("Result")
 
 
-@router.get(
-    "/generation/jobs",
-    operation_id="list_jobs",
-    responses={422: problem("A parameter is wrong.")},
-)
+@router.get("/generation/jobs", operation_id="list_jobs")
 async def list_jobs(
     services: ServicesDep,
     status: Annotated[list[JobStatus] | None, Query()] = None,

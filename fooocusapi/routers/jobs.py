@@ -14,7 +14,7 @@ from fooocusapi.dependencies import ServicesDep
 from fooocusapi.jobs.job import JobView
 from fooocusapi.respond import queue_sizes, warning_header, warnings_of
 from fooocusapi.routers.answers import STORE_ANSWERS, WARNING_HEADERS
-from fooocusapi.schemas.failures import EntryNotFound, Refusal
+from fooocusapi.schemas.failures import EntryNotFound
 from fooocusapi.schemas.responses import JobHistory, JobObject, Message, QueueSizes, StopAnswer
 
 router = APIRouter(tags=["Jobs"])
@@ -64,7 +64,7 @@ async def job_queue(services: ServicesDep) -> QueueSizes:
     responses={
         **STORE_ANSWERS,
         404: {"model": EntryNotFound, "description": "Nothing to delete under that id."},
-        409: {"model": Refusal, "description": "The job to delete has not finished."},
+        409: {"description": "The job to delete has not finished."},
     },
 )
 async def history(
@@ -90,7 +90,7 @@ async def history(
     responses={
         **STORE_ANSWERS,
         404: {"model": JobObject, "description": "No job of the id given."},
-        409: {"model": Refusal, "description": "The job of the id given has ended."},
+        409: {"description": "The job of the id given has ended."},
     },
 )
 async def stop(services: ServicesDep, job_id: str | None = None) -> StopAnswer:

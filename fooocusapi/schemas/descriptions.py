@@ -19,6 +19,7 @@ Schema = dict[str, Any]
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
+PROBLEM = "application/problem+json"
 _REF = "#/components/schemas/{model}"
 _NULL = {"type": "null"}
 # Words of the validator that reach the schema where a limit stands around a choice of types.

@@ -208,6 +208,13 @@ def test_a_refused_request_is_described_as_it_is_answered(client: TestClient) ->
     assert set(problem) == set(schema_at({"$ref": "/ProblemDetails"})["properties"])
 
 
+def test_every_failure_has_a_body() -> None:
+    for _, path, operation in operations(DOCUMENT):
+        for status, answer in operation["responses"].items():
+            if status.startswith(("4", "5")):
+                assert answer["content"], f"{path}: {status}"
+
+
 def test_what_cannot_be_wrong_is_never_refused() -> None:
     answers = {o["operationId"]: set(o["responses"]) for _, _, o in operations(DOCUMENT)}
     assert all("422" not in answers[name] for name in ("ping", "styles", "get_job", "stop"))
