@@ -37,6 +37,7 @@ TAGS = [
     {"name": "Generation", "description": "Asking for pictures."},
     {"name": "Tools", "description": "Describing, masking and reading single pictures."},
     {"name": "Jobs", "description": "Looking after what was asked for."},
+    {"name": "Webhooks", "description": "What receivers were told."},
     {"name": "Engine", "description": "Models, styles and memory."},
     {"name": "Files", "description": "Finished pictures."},
     {"name": "Pages", "description": "The start page and the sign of life."},
