@@ -12,7 +12,7 @@ IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not we
 	--numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-fake test test-all check format lint types coverage bench docker clean
+.PHONY: help install run run-fake test test-all check format lint types openapi coverage bench docker clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test-all: $(VENV)/.dev ## every test, also slow ones and those that need real we
 	$(BIN)/python -m pytest $(ARGS)
 
 check: lint types test ## what CI runs, and what is run before every commit
+
+openapi: $(VENV)/.dev ## write docs/openapi.json and the tables of docs/api.md anew
+	$(BIN)/python -m tools.write_openapi
 
 coverage: $(VENV)/.dev ## lines that no test reaches
 	$(IN_PARALLEL) \

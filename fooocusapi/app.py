@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import date
-from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
 from fooocus_core.catalog import Catalog
@@ -22,7 +21,6 @@ from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
 from fooocus_core.metadata.reading import RecordReader
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
 from fooocusapi import __version__
-from fooocusapi.bodies import describe_models
 from fooocusapi.cross_origin import Application
 from fooocusapi.dependencies import Services, require_key
 from fooocusapi.errors import add_handlers
@@ -30,8 +28,11 @@ from fooocusapi.idempotency import IdempotencyKeys
 from fooocusapi.inputs import Inputs
 from fooocusapi.job_parts import make_job_parts
 from fooocusapi.jobs.worker import Engine
+from fooocusapi.openapi import DESCRIPTION, TAGS, completed
+from fooocusapi.problems import ProblemRoute
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
+    documentation,
     engines,
     files,
     generation,
@@ -40,6 +41,12 @@ from fooocusapi.routers import (
     jobs,
     pages,
     tools,
+)
+from fooocusapi.routers.answers import (
+    ADMISSION_ANSWERS,
+    ANY_ANSWERS,
+    PROBLEM_ANSWERS,
+    Answers,
 )
 from fooocusapi.schemas.parameters import RequestModel
 from fooocusapi.settings import Settings
@@ -76,21 +83,30 @@ def create_app(
         settings,
         title="fooocusapi",
         version=__version__,
-        description="Pictures from words, with the interface of Fooocus-API.",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=_lifespan,
         strict_content_type=False,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.services = services
     keyed = [Depends(require_key)]
     for module in (generation, tools, jobs, job_control, engines, pages):
-        app.include_router(module.router, dependencies=keyed)
-    app.include_router(files.router)
-    app.include_router(health.router)
+        app.include_router(module.router, dependencies=keyed, responses=_answers_of(module.router))
+    app.include_router(files.router, responses=ANY_ANSWERS)
+    app.include_router(health.router, responses=ANY_ANSWERS)
+    documentation.add_documentation(app)
     add_handlers(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
-    app.openapi = _openapi_with_bodies(app)  # type: ignore[method-assign]
+    app.openapi = completed(app, _REQUESTS)  # type: ignore[method-assign]
     return app
+
+
+def _answers_of(router: APIRouter) -> Answers:
+    return PROBLEM_ANSWERS if router.route_class is ProblemRoute else ADMISSION_ANSWERS
 
 
 def _make_services(
@@ -179,16 +195,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services.control_threads.shutdown(wait=False)
     services.intake.shutdown(wait=False)
     services.store.close()
-
-
-def _openapi_with_bodies(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = generate()
-        schema.setdefault("components", {}).setdefault("schemas", {}).update(
-            describe_models(_REQUESTS)
-        )
-        return schema
-
-    return openapi

@@ -1,4 +1,4 @@
-"""Request body -> request model, whatever its encoding; and the description of both encodings.
+"""Request body -> request model, whatever its encoding.
 
 One reader serves JSON and forms, so that each field is defined once.
 """
@@ -13,14 +13,12 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from fooocusapi.dependencies import ServicesDep, bare_media_type
 from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError
 from fooocusapi.schemas.forms import (
-    ALL_SLOTS,
     MAX_IMAGE_TEXT,
     form_to_json,
     location_in_form,
@@ -33,7 +31,6 @@ _JSON = "application/json"
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _MAX_TEXT = 1024 * 1024
 _MAX_DIGITS = 400
-_REF = "#/components/schemas/{model}"
 
 
 def read_body(
@@ -163,64 +160,3 @@ def _whole_number(text: str) -> int | float:
 
 def _invalid(message: str, *, kind: str = "value_error") -> RequestValidationError:
     return RequestValidationError([{"type": kind, "loc": ("body",), "msg": message, "input": None}])
-
-
-def describe_body(model: type[BaseModel], form: type[BaseModel] | None = None) -> dict[str, Any]:
-    """The ``openapi_extra`` of an endpoint whose body :func:`read_body` reads."""
-    as_json = {"$ref": _REF.format(model=model.__name__)}
-    as_form = {"$ref": _REF.format(model=f"{(form or model).__name__}Form")}
-    content = {_JSON: {"schema": as_json}, _FORMS[0]: {"schema": as_form}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def describe_models(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    """Schemas of request models and of their form encodings, for the components section."""
-    _, table = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
-    schemas: dict[str, Any] = table["$defs"]
-    forms = {
-        f"{model.__name__}Form": _form_schema(schemas[model.__name__], schemas) for model in models
-    }
-    return {**schemas, **forms}
-
-
-def _form_schema(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    """The same object as form fields: lists and objects become texts that hold JSON.
-
-    Lists of objects become numbered fields. The example is left out, as it is one of JSON.
-    """
-    properties = dict(schema["properties"])
-    for slots in ALL_SLOTS:
-        listed = properties.pop(slots.list_name, None)
-        if listed is not None:
-            fields = schemas[listed["items"]["$ref"].rpartition("/")[2]]["properties"]
-            properties |= {
-                slots.form_name(name, number): field
-                for number in range(1, slots.count + 1)
-                for name, field in fields.items()
-            }
-    return {
-        **{name: value for name, value in schema.items() if name != "example"},
-        "properties": {name: _form_field(field) for name, field in properties.items()},
-        "required": [name for name in schema.get("required", ()) if name in properties],
-    }
-
-
-def _is_structured(field: dict[str, Any]) -> bool:
-    variants = field.get("anyOf", [field])
-    return any(
-        variant.get("type") == "array" or "AdvancedParams" in variant.get("$ref", "")
-        for variant in variants
-    )
-
-
-def _form_field(field: dict[str, Any]) -> dict[str, Any]:
-    if "contentMediaType" in field:
-        return {**field, "format": "binary"}
-    if not _is_structured(field):
-        return field
-    note = field.get("description", "")
-    return {
-        "type": "string",
-        "title": field.get("title", ""),
-        "description": f"{note} As JSON text.".strip(),
-    }

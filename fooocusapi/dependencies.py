@@ -88,11 +88,18 @@ async def preferences(
     ] = "",
     idempotency_key: Annotated[
         str | None,
-        Header(description="The same key and the same body mean the same job, for a day."),
+        Header(
+            alias="Idempotency-Key",
+            description="The same key and the same body mean the same job, for a day.",
+            json_schema_extra={"maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+        ),
     ] = None,
     prefer: Annotated[
         list[str] | None,
-        Header(description="`respond-async`: 202 at once. `wait=60`: 202 after a minute."),
+        Header(
+            alias="Prefer",
+            description="`respond-async`: 202 at once. `wait=60`: 202 after a minute.",
+        ),
     ] = None,
 ) -> Preferences:
     """What the caller wants apart from the picture."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -90,10 +90,14 @@ class FakeEngine:
         hold: Cleared = descriptions wait until it is set.
         pace: Called at each step.
         usual: How runs go of which nothing else was said.
+        size: Width and height of all pictures; ``None`` = what is asked for.
     """
 
     def __init__(
-        self, pace: Callable[[], None] = lambda: None, usual: Script | None = None
+        self,
+        pace: Callable[[], None] = lambda: None,
+        usual: Script | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         self.gate = Gate()
         self.asked: list[GenerationParams] = []
@@ -105,6 +109,7 @@ class FakeEngine:
         self.hold.set()
         self.pace = pace
         self.usual = usual or Script()
+        self.size = size
         self.load_failure: BaseException | None = None
         self.is_fetching = False
         self._scripts: deque[Script] = deque()
@@ -144,6 +149,8 @@ class FakeEngine:
     ) -> Generator[GeneratedImage]:
         script = self._scripts.popleft() if self._scripts else self.usual
         self.asked.append(params)
+        if self.size is not None:
+            params = replace(params, canvas=replace(params.canvas, size=self.size))
         on_event(Progress(percent=1, text="Initializing ..."))
         if script.warning is not None:
             on_event(Warned(text=script.warning))

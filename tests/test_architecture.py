@@ -19,6 +19,7 @@ SERVICE = (
     ("app", "commands", "doctor_command", "cross_origin", "job_parts", "hash_rebuild", "folders"),
     ("download_command",),
     ("routers",),
+    ("openapi",),
     ("problems",),
     ("dependencies", "bodies"),
     ("errors",),

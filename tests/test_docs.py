@@ -14,6 +14,7 @@ from fooocusapi.flags import FLAGS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTATION = {("GET", "/docs"), ("GET", "/redoc"), ("GET", "/openapi.json")}
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
@@ -37,7 +38,7 @@ def test_the_readme_names_the_endpoints_that_are_served(client: TestClient) -> N
     named = {(method, path) for method, path in re.findall(r"`(GET|POST) ([^`?]+)", README)}
     paths = client.get("/openapi.json").json()["paths"]
     served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert named - {("GET", "/docs")} <= served
+    assert named - DOCUMENTATION <= served
     assert {path for _, path in served} <= {path for _, path in named}
 
 

@@ -119,7 +119,8 @@ def read_embedded(data: bytes) -> EmbeddedText | None:
                 exif = picture.getexif()
                 text, scheme = exif.get(EXIF_USER_COMMENT), exif.get(EXIF_MAKER_NOTE)
     except PICTURE_ERRORS as error:
-        raise InvalidInputError(f"This is not a picture that can be read: {error}") from error
+        kinds = ", ".join(PICTURE_FORMATS)
+        raise InvalidInputError(f"this is not a picture that can be read; {kinds} can") from error
     found = _decode(text)
     return EmbeddedText(text=found, scheme=_find_scheme(_decode(scheme))) if found else None
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from fooocus_core.catalog import ModelKind
 from fooocusapi.dependencies import ServicesDep
+from fooocusapi.routers.answers import ENGINE_ANSWERS
 from fooocusapi.schemas.responses import Message, ModelLists
 
 router = APIRouter(prefix="/v1/engines", tags=["Engine"])
@@ -30,8 +31,8 @@ async def styles(services: ServicesDep) -> list[str]:
     return list(services.styles.legal_names)
 
 
-@router.get("/clean_vram", operation_id="clean_vram")
-@router.post("/clean_vram", operation_id="clean_vram_by_post")
+@router.get("/clean_vram", operation_id="clean_vram", responses=ENGINE_ANSWERS)
+@router.post("/clean_vram", operation_id="clean_vram_by_post", responses=ENGINE_ANSWERS)
 async def clean_vram(services: ServicesDep) -> Message:
     """Unload models and free memory, between two jobs."""
     await asyncio.wrap_future(services.queue.call(lambda engine: engine.free_memory()))

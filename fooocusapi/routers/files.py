@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -12,6 +11,7 @@ from fastapi.responses import FileResponse
 
 from fooocus_core.metadata.embed import PICTURE_ERRORS
 from fooocusapi.dependencies import ServicesDep, bare_media_type
+from fooocusapi.routers.answers import Answers
 from fooocusapi.storage import convert
 
 router = APIRouter(prefix="/files", tags=["Files"])
@@ -22,17 +22,28 @@ _CONVERTED = {
     "image/jpg": "image/jpeg",
     "image/webp": "image/webp",
 }
-_PICTURES: dict[int | str, dict[str, Any]] = {
+_CONTENT = {
+    name: {"schema": {"type": "string", "format": "binary"}}
+    for name in dict.fromkeys(_CONVERTED.values())
+}
+_PICTURES: Answers = {
     200: {
         "description": "The picture.",
-        "content": {name: {} for name in ("image/png", "image/jpeg", "image/webp")},
+        "content": _CONTENT,
     },
+    206: {"description": "A part of the picture, as `Range` asks for.", "content": _CONTENT},
+    400: {"description": "`Range` is malformed.", "content": {"text/plain": {}}},
     404: {"description": "No such file."},
+    416: {"description": "No such part of the picture.", "content": {"text/plain": {}}},
 }
 
 
 @router.get(
-    "/{date}/{file_name}", operation_id="get_file", responses=_PICTURES, response_model=None
+    "/{date}/{file_name}",
+    operation_id="get_file",
+    response_class=Response,
+    responses=_PICTURES,
+    response_model=None,
 )
 @router.head("/{date}/{file_name}", include_in_schema=False, response_model=None)
 async def get_file(date: str, file_name: str, request: Request, services: ServicesDep) -> Response:

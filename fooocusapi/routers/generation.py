@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Depends, Response
 
-from fooocusapi.bodies import describe_body, read_body
+from fooocusapi.bodies import read_body
 from fooocusapi.dependencies import PreferencesDep, ServicesDep
 from fooocusapi.routers.answers import GENERATION_ANSWERS
+from fooocusapi.schemas.descriptions import describe_body
 from fooocusapi.schemas.parameters import GenerationRequest
 from fooocusapi.schemas.requests import (
     EnhanceRequest,
@@ -129,7 +130,7 @@ ENDPOINTS = (
         operation="image_prompt_v2",
         kind=JobKind.IMAGE_PROMPT,
         body=ImagePromptV2,
-        form=ImagePromptV2,
+        form=ImagePromptRequest,
         does=_IMAGE_PROMPT,
     ),
     Endpoint(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Response
 
@@ -17,16 +17,24 @@ from fooocusapi.job_report import job_report, status_of
 from fooocusapi.jobs.store import JobFilter, JobRecord
 from fooocusapi.problems import ProblemRoute
 from fooocusapi.respond import place_header
+from fooocusapi.routers.answers import PLACE_HEADERS, RETRY_HEADERS, Answers
 from fooocusapi.schemas.responses import JobPage, JobReport, QueueReport
 from fooocusapi.schemas.vocabulary import JobKind, JobStatus
 
 router = APIRouter(prefix="/v1", tags=["Jobs"], route_class=ProblemRoute)
 
 _Cursor = Annotated[str | None, Query(pattern="^[1-9][0-9]{0,17}$")]
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such job."}}
-_REFUSED: dict[int | str, dict[str, Any]] = {
+_UNKNOWN: Answers = {404: {"description": "No such job."}}
+_REFUSED: Answers = {
     **_UNKNOWN,
     409: {"description": "The job is in another state."},
+}
+_RETRIED: Answers = {
+    **_REFUSED,
+    202: {"headers": PLACE_HEADERS},
+    400: {"description": "`Idempotency-Key` is malformed."},
+    422: {"description": "`Idempotency-Key` was used for another job."},
+    429: {"description": "As many jobs as allowed wait or run.", "headers": RETRY_HEADERS},
 }
 Result = TypeVar("Result")
 
@@ -78,7 +86,7 @@ async def skip_image(job_id: str, services: ServicesDep) -> JobReport:
     "/generation/jobs/{job_id}/retry",
     operation_id="retry_job",
     status_code=202,
-    responses=_REFUSED,
+    responses=_RETRIED,
 )
 async def retry_job(
     job_id: str, services: ServicesDep, caller: PreferencesDep, response: Response

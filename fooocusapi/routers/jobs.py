@@ -13,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from fooocusapi.dependencies import ServicesDep
 from fooocusapi.jobs.job import JobView
 from fooocusapi.respond import queue_sizes, warning_header, warnings_of
+from fooocusapi.routers.answers import STORE_ANSWERS, WARNING_HEADERS
+from fooocusapi.schemas.failures import EntryNotFound
 from fooocusapi.schemas.responses import JobHistory, JobObject, Message, QueueSizes, StopAnswer
 
 router = APIRouter(tags=["Jobs"])
@@ -21,7 +23,11 @@ router = APIRouter(tags=["Jobs"])
 @router.get(
     "/v1/generation/query-job",
     operation_id="query_job",
-    responses={404: {"model": JobObject, "description": "No such job."}},
+    responses={
+        **STORE_ANSWERS,
+        200: {"headers": WARNING_HEADERS},
+        404: {"model": JobObject, "description": "No such job."},
+    },
 )
 async def query_job(
     services: ServicesDep,
@@ -29,7 +35,7 @@ async def query_job(
     job_id: str,
     require_step_preview: bool = False,
     require_step_preivew: Annotated[
-        bool, Query(description="Older spelling of `require_step_preview`.")
+        bool, Query(description="Older spelling of `require_step_preview`.", deprecated=True)
     ] = False,
 ) -> JobObject:
     """Where a job stands, with its results once it has ended."""
@@ -56,7 +62,8 @@ async def job_queue(services: ServicesDep) -> QueueSizes:
     "/v1/generation/job-history",
     operation_id="job_history",
     responses={
-        404: {"description": "Nothing to delete under that id."},
+        **STORE_ANSWERS,
+        404: {"model": EntryNotFound, "description": "Nothing to delete under that id."},
         409: {"description": "The job to delete has not finished."},
     },
 )
@@ -81,6 +88,7 @@ async def history(
     "/v1/generation/stop",
     operation_id="stop",
     responses={
+        **STORE_ANSWERS,
         404: {"model": JobObject, "description": "No job of the id given."},
         409: {"description": "The job of the id given has ended."},
     },

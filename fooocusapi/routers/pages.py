@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
+
+from fooocusapi.routers.answers import Answers
 
 router = APIRouter(tags=["Pages"])
 
@@ -18,10 +20,15 @@ _START = """<!doctype html>
 """
 
 
-@router.get("/", operation_id="home", response_class=HTMLResponse)
-async def home() -> str:
+_PAGE: Answers = {
+    200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
+}
+
+
+@router.get("/", operation_id="home", response_class=Response, responses=_PAGE)
+async def home() -> Response:
     """A short page that leads to the documentation."""
-    return _START
+    return HTMLResponse(_START)
 
 
 @router.get("/ping", operation_id="ping")

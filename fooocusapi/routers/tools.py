@@ -11,11 +11,12 @@ from fooocus_core.choices import DescribeKind
 from fooocus_core.downloads import describe_files, mask_files
 from fooocus_core.errors import InvalidInputError
 from fooocus_core.images.arrays import to_rgb
-from fooocusapi.bodies import describe_body, read_body
+from fooocusapi.bodies import read_body
 from fooocusapi.dependencies import ServicesDep
 from fooocusapi.exceptions import InvalidFieldError
 from fooocusapi.respond import png_text, warning_header
-from fooocusapi.routers.answers import TOOL_ANSWERS
+from fooocusapi.routers.answers import BODY_ANSWERS, TOOL_ANSWERS, WARNING_HEADERS
+from fooocusapi.schemas.descriptions import describe_body
 from fooocusapi.schemas.parameters import DescribeKindName
 from fooocusapi.schemas.requests import DescribeRequest, MaskRequest, ReadMetadataRequest
 from fooocusapi.schemas.responses import Description, PictureMetadata
@@ -80,6 +81,7 @@ async def generate_mask(
     "/read-metadata",
     operation_id="read_metadata",
     openapi_extra=describe_body(ReadMetadataRequest),
+    responses={**BODY_ANSWERS, 200: {"headers": WARNING_HEADERS}},
 )
 async def read_metadata(
     body: Annotated[ReadMetadataRequest, Depends(read_body(ReadMetadataRequest))],

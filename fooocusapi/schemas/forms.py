@@ -27,7 +27,7 @@ _IMAGE_SLOT = "cn_img"
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
 # Fields that take one picture where clients are known to send many.
 _SINGLE = frozenset({"image"})
-_NAME_LISTS = frozenset({"style_selections", "outpaint_selections"})
+NAME_LISTS = frozenset({"style_selections", "outpaint_selections"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def form_to_json(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         # Old examples send the list, mangled by its encoding, beside the numbered fields.
         if any(name == slots.list_name or slots.split(name) for slots in ALL_SLOTS):
             continue
-        if name in _NAME_LISTS:
+        if name in NAME_LISTS:
             result.setdefault(name, []).extend(_names(value))
         elif name in _JSON_FIELDS:
             if value not in PLACEHOLDERS:

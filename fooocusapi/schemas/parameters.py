@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -185,7 +186,11 @@ PromptText = Annotated[
     str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(_refuse_surrogates)
 ]
 ModelName = Annotated[Text, AfterValidator(_check_name)]
-SizeText = Annotated[Text, AfterValidator(_check_size)]
+SizeText = Annotated[
+    Text,
+    AfterValidator(_check_size),
+    WithJsonSchema({"type": "string", "pattern": _SIZE.pattern.partition("(?!")[0]}),
+]
 Seed = Annotated[int, BeforeValidator(_read_seed), AfterValidator(_bound_seed)]
 Extension = Annotated[SaveExtension, BeforeValidator(_lower)]
 StyleNames = Annotated[list[Text], BeforeValidator(_split_at_commas), Field(max_length=MAX_STYLES)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from fooocus_core.choices import (
     ClothCategory,
@@ -15,6 +15,7 @@ from fooocus_core.choices import (
     SamModel,
     UpscaleVaryMethod,
 )
+from fooocusapi.schemas import examples
 from fooocusapi.schemas.parameters import (
     DescribeKindName,
     Distance,
@@ -35,15 +36,6 @@ from fooocusapi.schemas.parameters import (
 )
 from fooocusapi.schemas.pictures import ImageValue, PictureField
 
-# So small that an example is sent as it is.
-_EXAMPLE_PICTURE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mPkqjjBgA0wMeAA"
-    "g1MCAAWVAVqQM9nxAAAAAElFTkSuQmCC"
-)
-_EXAMPLE_PROMPTS: list[JsonValue] = [
-    {"cn_img": _EXAMPLE_PICTURE, "cn_stop": 0.5, "cn_weight": 0.6, "cn_type": "ImagePrompt"}
-]
-
 
 class GuidedRequest(GenerationRequest):
     """What pictures guide, whatever else is asked for."""
@@ -54,33 +46,19 @@ class GuidedRequest(GenerationRequest):
 class TextToImageRequest(GenerationRequest):
     """A picture from words alone."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "prompt": "a red circle on a blue background",
-                "image_seed": 7,
-                "async_process": False,
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": examples.TEXT_TO_IMAGE})
 
 
 class GuidedTextToImageRequest(GuidedRequest):
     """A picture from words, and from pictures that guide it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "prompt": "a fox in the snow",
-                "image_seed": 7,
-                "image_prompts": _EXAMPLE_PROMPTS,
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": examples.GUIDED_TEXT_TO_IMAGE})
 
 
 class UpscaleVaryRequest(GenerationRequest):
     """A picture to vary or to enlarge."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": examples.UPSCALE_VARY})
 
     input_image: ImageValue
     uov_method: MethodName = UpscaleVaryMethod.UPSCALE_2
@@ -105,6 +83,8 @@ class GuidedUpscaleVaryRequest(UpscaleVaryRequest, GuidedRequest):
 
 class InpaintOutpaintRequest(GenerationRequest):
     """A picture with a part to paint again, or with sides to extend."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": examples.INPAINT_OUTPAINT})
 
     input_image: ImageValue
     input_mask: ImageValue = Field(default=None, description="White = the part to paint again.")
@@ -131,11 +111,7 @@ class GuidedInpaintOutpaintRequest(InpaintOutpaintRequest, GuidedRequest):
 class ImagePromptRequest(GuidedInpaintOutpaintRequest):
     """Pictures that guide; with ``input_image`` they guide how it is inpainted or extended."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"prompt": "a fox in the snow", "image_prompts": _EXAMPLE_PROMPTS}
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": examples.IMAGE_PROMPT})
 
     input_image: ImageValue = None
 
@@ -148,6 +124,8 @@ class ImagePromptV2(ImagePromptRequest):
 
 class EnhanceRequest(GenerationRequest):
     """A picture to improve in passes; one is made, whatever number is asked for."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": examples.ENHANCE})
 
     enhance_input_image: ImageValue
     enhance_checkbox: bool = Field(default=True, description="Needs not be said.")
@@ -178,6 +156,8 @@ class EnhanceRequestV1(EnhanceRequest):
 class DescribeRequest(RequestModel):
     """A picture to be described in words, and what it is."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": examples.DESCRIBE})
+
     image: ImageValue
     type: DescribeKindName | None = Field(
         default=None, description="`Photo` (default, a sentence) or `Anime` (tags)."
@@ -191,6 +171,8 @@ class DescribeRequest(RequestModel):
 
 class MaskRequest(RequestModel):
     """A picture of which a mask is wanted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": examples.MASK})
 
     image: ImageValue
     mask_model: MaskModel = MaskModel.ISNET_GENERAL_USE
@@ -214,6 +196,8 @@ class MaskRequest(RequestModel):
 
 class ReadMetadataRequest(RequestModel):
     """A picture whose record is wanted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": examples.READ_METADATA})
 
     image: ImageValue
 

@@ -1,0 +1,98 @@
+"""What fields of requests mean, in the words that callers read in the schema and in docs/api.md.
+
+Fields whose meaning is not plain from their limits alone; a few state theirs beside their type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+FIELD_TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "prompt": "What the picture shows. One line per idea; weights `(word:1.2)`, LoRAs "
+        "`<lora:name:0.8>`, wildcards `__name__` and arrays `[[a, b]]` work as in Fooocus.",
+        "negative_prompt": "What the picture does not show.",
+        "performance_selection": "Steps, and for the fast modes LoRA, sampler and guidance.",
+        "aspect_ratios_selection": "Width and height, `W*H`, each 64 to 4096 pixels.",
+        "image_number": "How many pictures, made one after the other.",
+        "sharpness": "How strongly details are kept.",
+        "guidance_scale": "How closely the prompt is followed.",
+        "base_model_name": "A name of all-models; one that is not there is replaced by the "
+        "default, with a warning.",
+        "refiner_model_name": "A name of all-models; `None` = no refiner.",
+        "refiner_switch": "Share of the steps after which the refiner takes over.",
+        "loras": "At most five count.",
+        "advanced_params": "Options that are seldom changed.",
+        "save_meta": "Whether the picture holds how it was made.",
+        "meta_scheme": "The form of that; the last two are the same one.",
+        "save_extension": "File ending of the picture.",
+        "save_name": "File name of the picture instead of the job's id; nothing is overwritten.",
+        "read_wildcards_in_order": "Line after line of a wildcard file instead of random ones.",
+        "require_base64": "Whether results hold the picture itself, too.",
+        "async_process": "Answer at once with a job that query-job follows.",
+        "webhook_url": "Told when the job has ended; what is no http(s) address means none.",
+        "image_prompts": "Pictures that guide; the first four with a picture count.",
+        "disable_preview": "No previews are made.",
+        "disable_intermediate_results": "Accepted; has no effect over HTTP.",
+        "disable_seed_increment": "All pictures of the job have the same seed.",
+        "adm_scaler_positive": "Scale of the size that the prompt is told, until `adm_scaler_end`.",
+        "adm_scaler_negative": "The same for the negative prompt.",
+        "adm_scaler_end": "Share of the steps after which both scales end.",
+        "adaptive_cfg": "Guidance scale from which guiding is eased; no effect unless "
+        "`guidance_scale` is larger.",
+        "clip_skip": "Layer of the text encoders, counted from the last.",
+        "sampler_name": "A sampler of Fooocus; unknown: the default, with a warning.",
+        "scheduler_name": "A scheduler of Fooocus; unknown: the default, with a warning.",
+        "vae_name": "A VAE file; unknown: that of the model, with a warning.",
+        "overwrite_step": "Number of steps; 0 or less: that of the mode.",
+        "overwrite_switch": "Step at which the refiner takes over; 0 or less: `refiner_switch`.",
+        "overwrite_width": "Width in pixels, at least 64; 0 or less: that of the size.",
+        "overwrite_height": "Height in pixels, at least 64; 0 or less: that of the size.",
+        "overwrite_vary_strength": "How much a variation changes; 0 or less: that of the method.",
+        "overwrite_upscale_strength": "How much enlarging changes; 0 or less: that of the method.",
+        "debugging_cn_preprocessor": "The prepared control pictures are the result.",
+        "skipping_cn_preprocessor": "Guiding pictures are prepared already.",
+        "canny_low_threshold": "Of `PyraCanny`.",
+        "canny_high_threshold": "Of `PyraCanny`.",
+        "controlnet_softness": "How soft `PyraCanny` and `CPDS` guide.",
+        "freeu_enabled": "Whether FreeU is used.",
+        "freeu_b1": "Of FreeU.",
+        "freeu_b2": "Of FreeU.",
+        "freeu_s1": "Of FreeU.",
+        "freeu_s2": "Of FreeU.",
+        "debugging_inpaint_preprocessor": "The prepared picture and mask are the result.",
+        "inpaint_disable_initial_latent": "Inpaint from noise instead of the picture.",
+        "inpaint_engine": "`None`, `v1`, `v2.5` or `v2.6`; unknown: the default, with a warning.",
+        "inpaint_strength": "How much an inpaint changes.",
+        "inpaint_respective_field": "How much around the mask is looked at: 0 = it alone, 1 = all.",
+        "inpaint_advanced_masking_checkbox": "Needs not be said: a mask that is given is used. "
+        "`inpaint_mask_upload_checkbox` is another name.",
+        "invert_mask_checkbox": "Black = paint again.",
+        "inpaint_erode_or_dilate": "Pixels to grow the mask by.",
+        "black_out_nsfw": "Pictures that are not safe for work come out black.",
+        "debugging_dino": "Boxes that were found for a text are the mask of an enhancement.",
+        "dino_erode_or_dilate": "Pixels to move the sides of such boxes outwards by.",
+        "debugging_enhance_masks_checkbox": "Masks of enhancements are results, too.",
+        "enabled": "Whether it is used.",
+        "weight": "How strongly.",
+        "cn_type": "Guide by what it shows, whose face, its edges, or its structure.",
+        "uov_method": "What to do; `Disabled` makes a picture from the prompt alone.",
+        "inpaint_additional_prompt": "Put before the prompt while inpainting.",
+        "enhance_uov_method": "What to do with the whole picture; `Disabled` leaves it out.",
+        "enhance_uov_processing_order": "When that is done.",
+        "enhance_uov_prompt_type": "With which prompt.",
+        "save_final_enhanced_image_only": "Whether pictures on the way are results, too.",
+        "enhance_mask_model": "What finds the region.",
+        "enhance_mask_sam_model": "Size of `sam`.",
+        "enhance_mask_box_threshold": "How sure the search for the text has to be.",
+        "enhance_inpaint_disable_initial_latent": "Paint from noise instead of the picture.",
+        "enhance_inpaint_engine": "As `inpaint_engine`.",
+        "enhance_inpaint_strength": "How much is changed.",
+        "enhance_inpaint_respective_field": "As `inpaint_respective_field`.",
+        "enhance_mask_invert": "All but the region.",
+        "mask_model": "What finds the mask.",
+        "sam_model": "Size of `sam`.",
+        "box_threshold": "How sure the search for the text has to be.",
+    }
+)
