@@ -32,6 +32,7 @@ from fooocus_core.config import (
 )
 from fooocus_core.errors import FooocusError
 from fooocus_core.feature_files import all_files, preset_files
+from fooocusapi.api_keys import KEYS_VARIABLE, ApiKeyError, read_keys
 from fooocusapi.app import create_app
 from fooocusapi.commands import config_lines
 from fooocusapi.dependencies import Services
@@ -123,7 +124,7 @@ def show_config(flags: FlagValues, environ: Mapping[str, str]) -> None:
     core = _read_core_or_end(flags, environ)
     try:
         settings = make_settings(flags, core, port=flags["port"], environ=environ)
-    except StoreError as error:
+    except (StoreError, ApiKeyError) as error:
         _refuse(error)
     for line in config_lines(flags, core, settings):
         sys.stdout.write(f"{line}\n")
@@ -181,7 +182,7 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
         app = create_app(
             settings, core, lambda: make_engine(core, options), on_lost=_stop_this_process
         )
-    except (StartError, FooocusError, MirrorError, StoreError) as error:
+    except (StartError, FooocusError, MirrorError, StoreError, ApiKeyError) as error:
         _refuse(error)
     with closing(claim):
         _serve(app, settings, listener)
@@ -252,9 +253,11 @@ def make_settings(
 
     Raises:
         StoreError: The job store's address cannot be read.
+        ApiKeyError: The API keys cannot be read.
     """
     host = _host(flags)
-    database = (environ or {}).get(DATABASE_VARIABLE)
+    environ = environ or {}
+    database = environ.get(DATABASE_VARIABLE)
     return Settings(
         outputs=core.folders.outputs,
         host=host,
@@ -270,6 +273,8 @@ def make_settings(
         max_attempts=flags["max_attempts"],
         database=configured_url(database, PROJECT_ROOT) if database else None,
         apikey=flags["apikey"],
+        api_keys=read_keys(flags["api_keys_file"], environ.get(KEYS_VARIABLE)),
+        rate_limit=flags["rate_limit"],
         plain_base64=flags["plain_base64"],
         webhook_url=flags["webhook_url"],
         public_webhooks_only=flags["public_webhooks_only"],
@@ -387,7 +392,7 @@ def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> No
         _log.warning("configuration: %s", warning)
     if settings.apikey is not None and len(settings.apikey) < _SHORT_KEY:
         _log.warning("--apikey is shorter than %d characters", _SHORT_KEY)
-    if settings.apikey is None and settings.host in ("0.0.0.0", "::"):
+    if not settings.has_keys and settings.host in ("0.0.0.0", "::"):
         _log.warning("anybody who reaches this address can use the server: set --apikey")
 
 

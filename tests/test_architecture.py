@@ -23,6 +23,7 @@ SERVICE = (
     ("dependencies", "bodies"),
     ("errors",),
     ("submit", "security"),
+    ("rate_limit", "event_tokens", "hosts"),
     ("recovery", "job_report", "job_history"),
     ("translate", "translate_back", "respond", "webhooks", "image_log", "job_lookup"),
     ("translate_models", "translate_enhance"),
@@ -34,7 +35,9 @@ SERVICE = (
     ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance", "input_files"),
     ("fetch_rules",),
     ("flags", "log_format", "preferences"),
-    ("schemas", "settings", "exceptions"),
+    ("origins", "request_ids"),
+    ("settings",),
+    ("schemas", "exceptions", "api_keys"),
 )
 CORE = (
     ("engine",),

@@ -103,7 +103,10 @@ LEGACY = [
     "disable-server-info",
     "multi-user",
 ]
-VALUES = {"webhook-url": "http://receiver.example/hook"}
+VALUES = {
+    "webhook-url": "http://receiver.example/hook",
+    "cors-allow-origins": "https://page.example",
+}
 
 
 def test_every_documented_flag_is_in_the_table_once() -> None:

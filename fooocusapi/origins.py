@@ -1,0 +1,54 @@
+"""Which pages of other origins may call. Knows the headers of browsers, no routes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from fooocusapi.exceptions import ForeignPageError
+
+ANY = "*"
+
+_ORIGIN = re.compile(r"https?://[^\s/?#@,]+", re.ASCII)
+
+
+def read_origins(text: str) -> tuple[str, ...]:
+    """Origins out of a list with commas, as browsers write them.
+
+    Raises:
+        ValueError: One is no origin.
+    """
+    origins = [part.strip().rstrip("/").lower() for part in text.split(",") if part.strip()]
+    for origin in origins:
+        if origin != ANY and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is no origin such as https://page.example, nor *")
+    return tuple(origins)
+
+
+def allows_any(origins: Sequence[str]) -> bool:
+    """Whether pages of every origin may call."""
+    return not origins or ANY in origins
+
+
+def check_page(headers: Mapping[str, str], origins: Sequence[str]) -> None:
+    """Refuse a request that a page sent whose origin is not listed and not the server's own.
+
+    Args:
+        origins: Those that may call; empty = any.
+
+    Raises:
+        ForeignPageError: It may not.
+    """
+    if allows_any(origins):
+        return
+    origin = headers.get("origin")
+    if origin is None:
+        is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    else:
+        is_own = urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        is_foreign = not (is_own or origin.lower() in origins)
+    if is_foreign:
+        raise ForeignPageError(
+            "pages of this origin may not call: --cors-allow-origins names others"
+        )
