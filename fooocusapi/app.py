@@ -44,6 +44,7 @@ from fooocusapi.routers import (
     pages,
     tools,
 )
+from fooocusapi.routers.answers import ADMISSION_ANSWERS
 from fooocusapi.schemas.parameters import RequestModel
 from fooocusapi.security import Gate
 from fooocusapi.settings import Settings
@@ -88,7 +89,7 @@ def create_app(
     app.state.services = services
     keyed = [Depends(admit)]
     for module in (generation, tools, jobs, job_control, engines, pages):
-        app.include_router(module.router, dependencies=keyed)
+        app.include_router(module.router, dependencies=keyed, responses=ADMISSION_ANSWERS)
     app.include_router(files.router)
     app.include_router(health.router)
     add_handlers(app)

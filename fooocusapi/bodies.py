@@ -18,7 +18,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from fooocusapi.dependencies import ServicesDep, bare_media_type
-from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError
+from fooocusapi.exceptions import (
+    BodyTooLargeError,
+    InvalidFieldError,
+    UnreadableBodyError,
+    UnsupportedEncodingError,
+)
 from fooocusapi.schemas.forms import (
     ALL_SLOTS,
     MAX_IMAGE_TEXT,
@@ -49,6 +54,7 @@ def read_body(
     """
 
     async def read(request: Request, services: ServicesDep) -> AsyncIterator[Model]:
+        _refuse_packed(request)
         limited = _limit(request, services.settings.max_body_bytes)
         is_form = _content_type(request) in _FORMS
         try:
@@ -59,6 +65,13 @@ def read_body(
             await limited.close()
 
     return read
+
+
+def _refuse_packed(request: Request) -> None:
+    # Unpacked, a small body could be of any size.
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise UnsupportedEncodingError("a packed body is not read: send it without an encoding")
 
 
 def _limit(request: Request, limit: int) -> Request:
@@ -118,7 +131,7 @@ async def _read_object(request: Request) -> Any:
         try:
             form = await request.form(max_part_size=MAX_IMAGE_TEXT)
         except HTTPException as error:
-            raise _invalid(f"the form cannot be read: {error.detail}") from error
+            raise UnreadableBodyError(f"the form cannot be read: {error.detail}") from error
         fields = form.multi_items()
         _check_texts(fields)
         return form_to_json(fields)
@@ -144,7 +157,12 @@ def _parse_json(body: bytes) -> Any:
     if not body:
         raise _invalid("a body is wanted, at least {}", kind="missing")
     try:
-        value = json.loads(body, parse_constant=_refuse_constant, parse_int=_whole_number)
+        value = json.loads(
+            body,
+            parse_constant=_refuse_constant,
+            parse_int=_whole_number,
+            object_pairs_hook=_object,
+        )
     except (ValueError, RecursionError) as error:
         raise _invalid(f"this is not valid JSON: {error}", kind="json_invalid") from error
     if not isinstance(value, dict):
@@ -159,6 +177,13 @@ def _refuse_constant(name: str) -> Any:
 def _whole_number(text: str) -> int | float:
     # Python refuses to read some thousand digits; what fields allow ends far below either way.
     return int(text) if len(text) <= _MAX_DIGITS else float(text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 def _invalid(message: str, *, kind: str = "value_error") -> RequestValidationError:

@@ -41,6 +41,7 @@ from fooocusapi.download_command import fetch_missing, list_lines, look_for
 from fooocusapi.exceptions import StoreError
 from fooocusapi.fetch_rules import MirrorError, read_fetch_rules
 from fooocusapi.flags import Effect, FlagValues, read_flags
+from fooocusapi.http_protocol import LimitedProtocol
 from fooocusapi.jobs.database import configured_url
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.log_format import LineFormatter
@@ -401,7 +402,9 @@ def _stop_this_process() -> None:
 
 
 def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
-    config = uvicorn.Config(app, log_level=settings.log_level, log_config=None)
+    config = uvicorn.Config(
+        app, http=LimitedProtocol, ws="none", log_level=settings.log_level, log_config=None
+    )
     server = Server(config, app.state.services)
     _log.info("listening on %s", settings.base_url)
     server.run(sockets=[listener])

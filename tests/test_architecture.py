@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Top may import below, never the reverse; names of one row may import each other.
 SERVICE = (
     ("cli",),
-    ("app", "commands", "doctor_command", "cross_origin", "job_parts"),
+    ("app", "commands", "doctor_command", "cross_origin", "job_parts", "http_protocol"),
     ("download_command",),
     ("routers",),
     ("problems",),

@@ -6,6 +6,19 @@ from typing import Any
 
 from fooocusapi.schemas.responses import JobObject, ResultItem
 
+BODY_ANSWERS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The form cannot be read."},
+    413: {"description": "The body, a picture or a text is too large."},
+    415: {"description": "The body is packed (`Content-Encoding`)."},
+}
+"""How every endpoint that reads a body can refuse it, as the schema describes it."""
+
+ADMISSION_ANSWERS: dict[int | str, dict[str, Any]] = {
+    403: {"description": "No key, or one that is not for this; or a page that may not call."},
+    429: {"description": "More requests than `--rate-limit` allows."},
+}
+"""How every endpoint that wants a key can refuse a caller, as the schema describes it."""
+
 GENERATION_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": list[ResultItem] | JobObject,
@@ -15,14 +28,19 @@ GENERATION_ANSWERS: dict[int | str, dict[str, Any]] = {
         ),
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
     },
-    400: {"description": "`image/png` only: the job was stopped.", "content": {"text/plain": {}}},
+    **BODY_ANSWERS,
+    400: {
+        "description": "The form cannot be read; `image/png` only: the job was stopped.",
+        "content": {"text/plain": {}},
+    },
     409: {"description": "`image/png` only: the queue is full.", "content": {"text/plain": {}}},
     500: {"description": "`image/png` only: the job failed.", "content": {"text/plain": {}}},
     503: {"description": "A needed file is missing, or the server is stopping."},
 }
 
 TOOL_ANSWERS: dict[int | str, dict[str, Any]] = {
-    429: {"description": "Too many tool calls wait."},
+    **BODY_ANSWERS,
+    429: {"description": "Too many tool calls wait, or more requests than allowed."},
     503: {
         "description": "A needed file or library is missing, memory ran out, or the server is "
         "stopping."

@@ -15,7 +15,7 @@ from fooocusapi.bodies import describe_body, read_body
 from fooocusapi.dependencies import ServicesDep
 from fooocusapi.exceptions import InvalidFieldError
 from fooocusapi.respond import png_text, warning_header
-from fooocusapi.routers.answers import TOOL_ANSWERS
+from fooocusapi.routers.answers import BODY_ANSWERS, TOOL_ANSWERS
 from fooocusapi.schemas.parameters import DescribeKindName
 from fooocusapi.schemas.requests import DescribeRequest, MaskRequest, ReadMetadataRequest
 from fooocusapi.schemas.responses import Description, PictureMetadata
@@ -80,6 +80,7 @@ async def generate_mask(
     "/read-metadata",
     operation_id="read_metadata",
     openapi_extra=describe_body(ReadMetadataRequest),
+    responses=BODY_ANSWERS,
 )
 async def read_metadata(
     body: Annotated[ReadMetadataRequest, Depends(read_body(ReadMetadataRequest))],

@@ -137,12 +137,6 @@ def test_placeholders_for_advanced_params_mean_the_defaults(
     assert engine.asked[0].guidance.size_scale_end == 0.3
 
 
-def test_bad_multipart_is_refused(client: TestClient) -> None:
-    for content_type in ("multipart/form-data", "multipart/form-data; boundary=x"):
-        answer = client.post(URL, content=b"junk", headers={"content-type": content_type})
-        assert detail(answer)["loc"] == ["body"]
-
-
 def test_caller_that_goes_away_while_sending_leaves_no_traceback(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:

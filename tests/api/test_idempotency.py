@@ -9,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from fooocusapi.preferences import read_prefer
-from tests.api.test_security import KEYS, as_
 from tests.conftest import MakeClient
 from tests.fakes import STEPS, FakeEngine, Script
+from tests.keys import KEYS, as_
 from tests.pictures import encode, plain
 
 URL = "/v1/generation/text-to-image"

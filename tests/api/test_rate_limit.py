@@ -6,8 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from fooocusapi.rate_limit import RateLimiter
-from tests.api.test_security import KEYS, RIGHT, as_
 from tests.conftest import MakeClient
+from tests.keys import KEYS, RIGHT, as_
 
 
 @pytest.fixture

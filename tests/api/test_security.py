@@ -9,35 +9,16 @@ import pytest
 from fastapi import Depends
 from fastapi.testclient import TestClient
 
-from fooocusapi.api_keys import ApiKey, Scope
+from fooocusapi.api_keys import Scope
 from fooocusapi.dependencies import admit
 from fooocusapi.event_tokens import LIFETIME_S, EventTokens
 from fooocusapi.security import EVENTS_PATH, scope_of
 from tests.conftest import MakeClient
 from tests.fakes import FakeEngine, Script
+from tests.keys import KEYS, RIGHT, as_
 
 URL = "/v1/generation/text-to-image"
 SMALL = {"aspect_ratios_selection": "64*64", "style_selections": [], "loras": []}
-RIGHT = "the right key"
-
-
-def key(name: str, *scopes: Scope) -> ApiKey:
-    """A key whose text is its name."""
-    return ApiKey(name=name, digest=sha256(name.encode()).digest(), scopes=frozenset(scopes))
-
-
-USER = (Scope.GENERATE, Scope.READ)
-KEYS = (
-    key("anna", *USER),
-    key("bert", *USER),
-    key("reader", Scope.READ),
-    key("maker", Scope.GENERATE),
-    key("boss", *Scope),
-)
-
-
-def as_(name: str) -> dict[str, str]:
-    return {"X-API-KEY": name}
 
 
 @pytest.fixture
