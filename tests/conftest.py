@@ -53,6 +53,11 @@ def expansion_folder(weights: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def core(tmp_path: Path) -> CoreConfig:
     """The default configuration over a folder with model files that are there but empty."""
+    return make_core(tmp_path)
+
+
+def make_core(root: Path) -> CoreConfig:
+    """The same over any folder."""
     for name in (
         "checkpoints/juggernautXL_v8Rundiffusion.safetensors",
         "checkpoints/folder/other.safetensors",
@@ -60,26 +65,27 @@ def core(tmp_path: Path) -> CoreConfig:
         "loras/painting.safetensors",
         "vae/soft.safetensors",
     ):
-        path = tmp_path / "models" / name
+        path = root / "models" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    return load_config(root=tmp_path, environ={})
+    return load_config(root=root, environ={})
 
 
 @pytest.fixture
 def picture_models(core: CoreConfig) -> None:
     """Files that pictures are enlarged and inpainted with, there but empty."""
-    _touch(core, (UPSCALER, *inpaint_files(InpaintEngine.V2_6)))
+    touch(core, (UPSCALER, *inpaint_files(InpaintEngine.V2_6)))
 
 
 @pytest.fixture
 def guide_models(core: CoreConfig) -> None:
     """Files that pictures of every kind guide with, there but empty."""
     for kind in ControlKind:
-        _touch(core, image_prompt_files(kind, ControlParams()))
+        touch(core, image_prompt_files(kind, ControlParams()))
 
 
-def _touch(core: CoreConfig, files: Iterable[ModelFile]) -> None:
+def touch(core: CoreConfig, files: Iterable[ModelFile]) -> None:
+    """Make empty files in place of models."""
     for file in files:
         path: Path = getattr(core.folders, file.kind)[0] / file.name
         path.parent.mkdir(parents=True, exist_ok=True)

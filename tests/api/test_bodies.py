@@ -96,13 +96,13 @@ def test_form_is_read(client: TestClient, engine: FakeEngine, as_multipart: bool
         "surrogate",
     ],
 )
-def test_what_is_no_json_object_is_422(client: TestClient, body: bytes, loc: list[str]) -> None:
+def test_b01_what_is_no_json_object_is_422(client: TestClient, body: bytes, loc: list[str]) -> None:
     answer = client.post(URL, content=body, headers={"content-type": "application/json"})
     assert detail(answer)["loc"] == loc
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "image/png"])
-def test_other_content_types_are_422(client: TestClient, content_type: str) -> None:
+def test_b48_other_content_types_are_422(client: TestClient, content_type: str) -> None:
     answer = client.post(URL, content=b"{}", headers={"content-type": content_type})
     assert content_type in detail(answer)["msg"]
 
@@ -115,14 +115,14 @@ def test_json_that_is_declared_a_form_is_not_read_as_an_empty_form(client: TestC
 
 @pytest.mark.parametrize("field", ["loras", "advanced_params"])
 @pytest.mark.parametrize("text", ["{", "[[[", "no json", '"text"', "7"])
-def test_form_texts_that_are_no_json_of_the_right_kind_are_422(
+def test_b21_form_texts_that_are_no_json_of_the_right_kind_are_422(
     client: TestClient, field: str, text: str
 ) -> None:
     assert detail(client.post(URL, data={field: text}))["loc"] == ["body", field]
 
 
 @pytest.mark.parametrize("value", ["{}", '{"overwrite_step": 3}', [], 3])
-def test_advanced_params_that_are_no_object_are_422_in_json(
+def test_b20_advanced_params_that_are_no_object_are_422_in_json(
     client: TestClient, value: object
 ) -> None:
     answer = client.post(URL, json={"advanced_params": value})
@@ -164,14 +164,14 @@ def test_caller_that_goes_away_while_sending_leaves_no_traceback(
     assert "Traceback" not in caplog.text
 
 
-def test_body_beyond_the_limit_is_413(make_client: MakeClient) -> None:
+def test_b47_body_beyond_the_limit_is_413(make_client: MakeClient) -> None:
     client = make_client(max_body_bytes=1000)
     answer = client.post(URL, json={"prompt": "x" * 1000})
     assert answer.status_code == 413
     assert isinstance(answer.json()["detail"], str)
 
 
-def test_body_of_unknown_length_beyond_the_limit_is_413(make_client: MakeClient) -> None:
+def test_b47_body_of_unknown_length_beyond_the_limit_is_413(make_client: MakeClient) -> None:
     answer = make_client(max_body_bytes=1000).post(URL, content=iter([b" " * 600] * 2))
     assert (answer.status_code, set(answer.json())) == (413, {"detail"})
 

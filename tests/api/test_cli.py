@@ -168,7 +168,7 @@ def refused(*arguments: str) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-def test_start_is_refused_with_one_line(tmp_path: Path) -> None:
+def test_b64_start_is_refused_with_one_line(tmp_path: Path) -> None:
     assert "--no-such-flag" in refused("--no-such-flag")
     assert "nonsense" in refused("--preset", "nonsense")
     for key in ("", " key", "schlüssel", "two\nlines"):

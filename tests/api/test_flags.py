@@ -167,7 +167,7 @@ def test_values_of_optional_arguments(text: list[str], value: int) -> None:
     ],
     ids=" ".join,
 )
-def test_usage_errors_end_with_status_2(
+def test_b64_usage_errors_end_with_status_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -208,7 +208,7 @@ def test_group_of_the_command_line_wins_over_the_environment() -> None:
         ("APIKEY", "schlüssel"),
     ],
 )
-def test_bad_environment_ends_with_status_2(
+def test_b64_bad_environment_ends_with_status_2(
     name: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:

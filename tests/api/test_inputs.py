@@ -79,7 +79,7 @@ def complaint(inputs: Inputs, value: Any) -> str:
     ],
     ids=["plain", "no padding", "url-safe", "lines", "data URL", "escaped", "no type"],
 )
-def test_base64_is_read_in_every_form(inputs: Inputs, value: str) -> None:
+def test_b31_base64_is_read_in_every_form(inputs: Inputs, value: str) -> None:
     assert read(inputs, value) == PNG
 
 
@@ -94,18 +94,18 @@ def test_an_upload_is_read_from_its_start(inputs: Inputs) -> None:
     [None, "", " ", "None", "none", "null", "string", UploadFile(io.BytesIO(), size=0)],
     ids=repr,
 )
-def test_placeholders_are_no_picture(inputs: Inputs, value: Any) -> None:
+def test_b32_placeholders_are_no_picture(inputs: Inputs, value: Any) -> None:
     assert complaint(inputs, value) == "a picture is needed"
 
 
 @pytest.mark.parametrize(
     "value", ["A", "not base64!", "data:text/html,<b>", "data:image/svg+xml,<svg/>", "é" * 8]
 )
-def test_other_texts_are_refused(inputs: Inputs, value: str) -> None:
+def test_b31_other_texts_are_refused(inputs: Inputs, value: str) -> None:
     assert "base64" in complaint(inputs, value)
 
 
-def test_a_picture_that_is_too_large_is_refused(inputs: Inputs) -> None:
+def test_b31_a_picture_that_is_too_large_is_refused(inputs: Inputs) -> None:
     upload = UploadFile(io.BytesIO(bytes(MAX_BYTES + 1)), size=MAX_BYTES + 1)
     with pytest.raises(BodyTooLargeError):
         read(inputs, upload)
@@ -123,7 +123,7 @@ def test_every_allowed_format_is_decoded(inputs: Inputs, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PPM", "ICO", "TGA", "PDF", "EPS", "JPEG2000", "PCX"])
-def test_other_formats_are_refused_whatever_they_are_called(inputs: Inputs, kind: str) -> None:
+def test_b36_other_formats_are_refused_whatever_they_are_called(inputs: Inputs, kind: str) -> None:
     data = encode(Image.new("RGB", (32, 32)), kind)
     upload = UploadFile(io.BytesIO(data), size=len(data), filename="picture.png")
     with pytest.raises(InvalidFieldError, match="PNG, JPEG, WEBP"):
@@ -142,26 +142,26 @@ def test_other_formats_are_refused_whatever_they_are_called(inputs: Inputs, kind
     ],
     ids=["1", "L", "LA", "RGBA", "P", "I;16"],
 )
-def test_every_mode_becomes_eight_bits_with_alpha_only_where_there_was_some(
+def test_b38_every_mode_becomes_eight_bits_with_alpha_only_where_there_was_some(
     picture: Image.Image, pixel: list[int]
 ) -> None:
     assert decode_picture(encode(picture))[0, 0].tolist() == pixel
 
 
-def test_a_transparent_colour_and_cmyk_are_decoded() -> None:
+def test_b38_a_transparent_colour_and_cmyk_are_decoded() -> None:
     palette = Image.new("RGB", (2, 2), (1, 2, 3)).quantize(2)
     assert decode_picture(encode(palette, transparency=0)).shape == (2, 2, 4)
     assert decode_picture(encode(Image.new("CMYK", (2, 2)), "JPEG")).shape == (2, 2, 3)
 
 
-def test_the_first_frame_counts() -> None:
+def test_b34_the_first_frame_counts() -> None:
     frames = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode_picture(data)[0, 0].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation: int) -> None:
+def test_b39_exif_orientation_is_applied(orientation: int) -> None:
     upright = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
     # What a camera stores so that the orientation turns it upright.
     stored = {
@@ -197,7 +197,7 @@ def png_of_size(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(("width", "height"), [(50_000, 50_000), (9460, 9460)])
-def test_too_many_pixels_are_refused_before_decoding(
+def test_b33_too_many_pixels_are_refused_before_decoding(
     inputs: Inputs, width: int, height: int
 ) -> None:
     text = base64.b64encode(png_of_size(width, height)).decode()
@@ -229,7 +229,7 @@ def test_own_pictures_are_read_from_the_output_folder(storage: Storage, inputs: 
 @pytest.mark.parametrize(
     "path", ["2026-01-02/none.png", "../../secret.png", "%2e%2e/secret.png", "", "a/b/c.png"]
 )
-def test_own_addresses_lead_nowhere_else(storage: Storage, inputs: Inputs, path: str) -> None:
+def test_b50_own_addresses_lead_nowhere_else(storage: Storage, inputs: Inputs, path: str) -> None:
     assert complaint(inputs, OWN + path) == "there is no such picture on this server"
 
 
@@ -259,7 +259,7 @@ def test_own_addresses_lead_nowhere_else(storage: Storage, inputs: Inputs, path:
         "①②⑦.0.0.1",
     ],
 )
-def test_private_addresses_are_refused_unseen(inputs: Inputs, host: str) -> None:
+def test_b27_private_addresses_are_refused_unseen(inputs: Inputs, host: str) -> None:
     text = complaint(inputs, f"http://{host}:9/picture.png")
     assert "may be contacted" in text or "could not be fetched" in text
 
@@ -312,7 +312,7 @@ def surf(storage: Storage, web: Web) -> Inputs:
     return make_inputs(storage, find=web.find, transport=httpx.MockTransport(web))
 
 
-def test_the_address_that_was_checked_is_contacted_under_its_name(storage: Storage) -> None:
+def test_b28_the_address_that_was_checked_is_contacted_under_its_name(storage: Storage) -> None:
     web = Web(picture_answer)
     assert read(surf(storage, web), "https://public.example:444/a.png?b=c") == PNG
     (request,) = web.asked
@@ -323,7 +323,7 @@ def test_the_address_that_was_checked_is_contacted_under_its_name(storage: Stora
     assert "cookie" not in request.headers
 
 
-def test_a_host_with_one_private_address_is_refused(storage: Storage) -> None:
+def test_b28_a_host_with_one_private_address_is_refused(storage: Storage) -> None:
     web = Web(picture_answer)
     web.names["public.example"] = [PUBLIC, "10.0.0.1"]
     assert "may be contacted" in complaint(surf(storage, web), "http://public.example/")
@@ -333,7 +333,7 @@ def test_a_host_with_one_private_address_is_refused(storage: Storage) -> None:
 @pytest.mark.parametrize(
     "target", ["http://127.0.0.1/x", "http://private.example/", "file:///etc/passwd", "//[::1]/"]
 )
-def test_every_redirect_is_checked_again(storage: Storage, target: str) -> None:
+def test_b29_every_redirect_is_checked_again(storage: Storage, target: str) -> None:
     web = Web(lambda _: httpx.Response(302, headers={"Location": target}))
     web.names["private.example"] = ["192.168.0.1"]
     text = complaint(surf(storage, web), "http://public.example/")
@@ -341,7 +341,7 @@ def test_every_redirect_is_checked_again(storage: Storage, target: str) -> None:
     assert len(web.asked) == 1
 
 
-def test_a_name_is_looked_up_once_per_request(storage: Storage) -> None:
+def test_b28_a_name_is_looked_up_once_per_request(storage: Storage) -> None:
     web = Web(picture_answer)
     lookups: list[str] = []
 
@@ -355,7 +355,7 @@ def test_a_name_is_looked_up_once_per_request(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize(("hops", "is_read"), [(5, True), (6, False)])
-def test_up_to_five_redirects_are_followed(storage: Storage, hops: int, is_read: bool) -> None:
+def test_b29_up_to_five_redirects_are_followed(storage: Storage, hops: int, is_read: bool) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         left = int(request.url.path.strip("/"))
         if left:
@@ -383,7 +383,7 @@ def raise_connect_error(request: httpx.Request) -> httpx.Response:
     ],
     ids=["not found", "too large", "too slow", "no connection"],
 )
-def test_what_cannot_be_had_is_refused_without_details(
+def test_b30_what_cannot_be_had_is_refused_without_details(
     storage: Storage, answer: Callable[[httpx.Request], httpx.Response], text: str
 ) -> None:
     inputs = replace(surf(storage, Web(answer)), time_limit_s=0.05 if "within" in text else 10)
@@ -403,5 +403,5 @@ def test_private_addresses_can_be_allowed(storage: Storage, web_server: str) -> 
     assert read(make_inputs(storage, allow_private=True), web_server) == PNG
 
 
-def test_private_addresses_are_not_even_contacted(storage: Storage, web_server: str) -> None:
+def test_b27_private_addresses_are_not_even_contacted(storage: Storage, web_server: str) -> None:
     assert "may be contacted" in complaint(make_inputs(storage), web_server)

@@ -65,14 +65,16 @@ def test_names_match_with_either_separator(
 @pytest.mark.parametrize(
     "name", ["../secret.safetensors", "/etc/passwd", "C:\\x.ckpt", "./b.safetensors", "", "\0"]
 )
-def test_a_name_never_leads_out_of_the_folders(name: str, catalog: Catalog, tmp_path: Path) -> None:
+def test_b18_a_name_never_leads_out_of_the_folders(
+    name: str, catalog: Catalog, tmp_path: Path
+) -> None:
     assert catalog.match(ModelKind.CHECKPOINT, name) is None
     with pytest.raises(ModelNotFoundError) as raised:
         catalog.find(ModelKind.CHECKPOINT, name)
     assert f"{tmp_path / 'a'}, {tmp_path / 'b'}" in str(raised.value)
 
 
-def test_a_file_whose_name_is_not_utf8_is_left_out_and_logged_once(
+def test_b65_a_file_whose_name_is_not_utf8_is_left_out_and_logged_once(
     catalog: Catalog, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = catalog.names(ModelKind.CHECKPOINT)

@@ -37,7 +37,9 @@ def test_a_torch_file_gives_its_tensors(tmp_path: Path, key: str | None) -> None
 
 @pytest.mark.parametrize("length", [0, 5, 100, -1])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_truncated_file_is_an_error_naming_it(tmp_path: Path, suffix: str, length: int) -> None:
+def test_b65_a_truncated_file_is_an_error_naming_it(
+    tmp_path: Path, suffix: str, length: int
+) -> None:
     path = tmp_path / f"model{suffix}"
     tensors = {"a": torch.ones(100)}
     if suffix == ".safetensors":
@@ -50,7 +52,9 @@ def test_a_truncated_file_is_an_error_naming_it(tmp_path: Path, suffix: str, len
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
-def test_a_missing_file_or_one_of_another_format_is_an_error(tmp_path: Path, suffix: str) -> None:
+def test_b65_a_missing_file_or_one_of_another_format_is_an_error(
+    tmp_path: Path, suffix: str
+) -> None:
     path = tmp_path / f"model{suffix}"
     with pytest.raises(ModelFileError, match="model"):
         read_weights(path)
@@ -59,7 +63,7 @@ def test_a_missing_file_or_one_of_another_format_is_an_error(tmp_path: Path, suf
         read_weights(path)
 
 
-def test_nothing_in_a_torch_file_is_executed(
+def test_b65_nothing_in_a_torch_file_is_executed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.ckpt"
