@@ -5,7 +5,6 @@ One reader serves JSON and forms, so that each field is defined once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
@@ -31,13 +30,13 @@ from fooocusapi.schemas.forms import (
     location_in_form,
     may_hold_picture,
 )
+from fooocusapi.schemas.json_text import read_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _JSON = "application/json"
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _MAX_TEXT = 1024 * 1024
-_MAX_DIGITS = 400
 _REF = "#/components/schemas/{model}"
 
 
@@ -157,33 +156,12 @@ def _parse_json(body: bytes) -> Any:
     if not body:
         raise _invalid("a body is wanted, at least {}", kind="missing")
     try:
-        value = json.loads(
-            body,
-            parse_constant=_refuse_constant,
-            parse_int=_whole_number,
-            object_pairs_hook=_object,
-        )
+        value = read_json(body)
     except (ValueError, RecursionError) as error:
         raise _invalid(f"this is not valid JSON: {error}", kind="json_invalid") from error
     if not isinstance(value, dict):
         raise _invalid("the body is not a JSON object")
     return value
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number of JSON")
-
-
-def _whole_number(text: str) -> int | float:
-    # Python refuses to read some thousand digits; what fields allow ends far below either way.
-    return int(text) if len(text) <= _MAX_DIGITS else float(text)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
 
 
 def _invalid(message: str, *, kind: str = "value_error") -> RequestValidationError:

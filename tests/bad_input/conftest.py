@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,11 +49,12 @@ class Prober(TestClient):
 
     def files(self) -> set[Path]:
         """Every picture and every kept input."""
+        # Unlike Path.rglob, it does not mind what is removed meanwhile.
         return {
-            path
+            Path(parent) / name
             for folder in ("files", "inputs")
-            for path in (self.outputs / folder).rglob("*")
-            if path.is_file()
+            for parent, _, names in os.walk(self.outputs / folder)
+            for name in names
         }
 
 
