@@ -27,6 +27,7 @@ from fooocus_core.metadata.embed import PICTURE_ERRORS, PICTURE_FORMATS
 from fooocus_core.params import Image
 from fooocusapi.addresses import AddressRefusedError, Resolve, is_public, pinned_request, resolve
 from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError, StoredFileNotFoundError
+from fooocusapi.schemas.forms import MAX_IMAGE_TEXT
 from fooocusapi.schemas.pictures import Location, PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS
 from fooocusapi.storage import Storage
@@ -234,6 +235,8 @@ def _from_base64(text: str) -> bytes:
         if not head.lower().endswith(";base64"):
             raise _UnusableError("a data URL has to hold base64")
         text = unquote(text)
+    if len(text) > MAX_IMAGE_TEXT:
+        raise _too_large()
     text = text.translate(_URL_SAFE).rstrip("=")
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -244,8 +247,12 @@ def _from_base64(text: str) -> bytes:
 
 def _checked_size(data: bytes) -> bytes:
     if len(data) > MAX_BYTES:
-        raise BodyTooLargeError(f"a picture may have {MAX_BYTES} bytes at most")
+        raise _too_large()
     return data
+
+
+def _too_large() -> BodyTooLargeError:
+    return BodyTooLargeError(f"a picture may have {MAX_BYTES} bytes at most")
 
 
 def _checked_profiles(data: bytes) -> bytes:
