@@ -194,6 +194,8 @@ def _set_up_log(flags: FlagValues) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+    # It warns of every form that is malformed, which callers are told.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     # Below that level the first four log the addresses of webhooks and pictures, which may hold
     # secrets, and the last how it works.
     for name in ("httpx", "httpx2", "httpcore", "httpcore2", "alembic"):

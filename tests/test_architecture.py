@@ -23,7 +23,7 @@ SERVICE = (
     ("dependencies", "bodies"),
     ("errors",),
     ("submit", "security"),
-    ("rate_limit", "event_tokens", "hosts"),
+    ("rate_limit", "event_tokens", "hosts", "form_body"),
     ("recovery", "job_report", "job_history"),
     ("translate", "translate_back", "respond", "webhooks", "image_log", "job_lookup"),
     ("translate_models", "translate_enhance"),

@@ -20,6 +20,9 @@ from fooocusapi.schemas.responses import JobHistory, JobObject, Message, QueueSi
 
 router = APIRouter(tags=["Jobs"])
 
+# Of a page beyond this no database could count how many entries it skips.
+_MAX_PAGE = 10**9
+
 
 @router.get(
     "/v1/generation/query-job",
@@ -69,7 +72,7 @@ async def history(
     lookup: LookupDep,
     caller: CallerDep,
     job_id: str | None = None,
-    page: Annotated[int | None, Query(ge=0)] = None,
+    page: Annotated[int | None, Query(ge=0, le=_MAX_PAGE)] = None,
     page_size: Annotated[int | None, Query(ge=1, le=1000)] = None,
     delete: bool = False,
 ) -> JobHistory | Message:
