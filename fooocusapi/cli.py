@@ -45,6 +45,7 @@ from fooocusapi.http_protocol import LimitedProtocol
 from fooocusapi.jobs.database import configured_url
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.log_format import LineFormatter
+from fooocusapi.security import weak_spots
 from fooocusapi.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,6 @@ RESTART_WANTED = 70
 """Exit status of a server that has to be started again to make pictures."""
 
 _USAGE_ERROR, _INTERRUPTED = 2, 130
-_SHORT_KEY = 16
 # One that is about to end may still hold the folder.
 _CLAIM_WAIT_S = 5.0
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -393,10 +393,8 @@ def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> No
             _log.warning("--%s is accepted, but has no effect in this version", flag.name)
     for warning in core.warnings:
         _log.warning("configuration: %s", warning)
-    if settings.apikey is not None and len(settings.apikey) < _SHORT_KEY:
-        _log.warning("--apikey is shorter than %d characters", _SHORT_KEY)
-    if not settings.has_keys and settings.host in ("0.0.0.0", "::"):
-        _log.warning("anybody who reaches this address can use the server: set --apikey")
+    for warning in weak_spots(settings):
+        _log.warning("%s", warning)
 
 
 def _stop_this_process() -> None:

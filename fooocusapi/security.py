@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -10,11 +11,13 @@ from fooocusapi.api_keys import ALL_SCOPES, KeyRing, Scope
 from fooocusapi.event_tokens import EventTokens
 from fooocusapi.exceptions import ForbiddenError, RateLimitedError
 from fooocusapi.rate_limit import RateLimiter
+from fooocusapi.settings import Settings
 
 EVENTS_PATH = "/v1/generation/jobs/{job_id}/events"
 """The one route that takes a token in its query, as a browser cannot set headers there."""
 
-_ADMIN = ("/v1/queue/", "/v1/engines/clean_vram")
+_SHORT_KEY = 16
+_ADMIN = ("/v1/queue/", "/v1/webhooks/", "/v1/engines/clean_vram")
 _OPEN_TO_ALL_KEYS = ("/", "/ping")
 
 
@@ -43,6 +46,14 @@ class Caller:
         """
         if scope not in self.scopes:
             raise ForbiddenError("Forbidden")
+
+
+def weak_spots(settings: Settings) -> Iterator[str]:
+    """What of the options lets in more callers than may be meant, a sentence each."""
+    if settings.apikey is not None and len(settings.apikey) < _SHORT_KEY:
+        yield f"--apikey is shorter than {_SHORT_KEY} characters"
+    if not settings.has_keys and settings.host in ("0.0.0.0", "::"):
+        yield "anybody who reaches this address can use the server: set --apikey"
 
 
 def scope_of(method: str, path: str) -> Scope | None:

@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 from fooocusapi.api_keys import Scope
 from fooocusapi.dependencies import admit
 from fooocusapi.event_tokens import LIFETIME_S, EventTokens
-from fooocusapi.security import EVENTS_PATH, scope_of
+from fooocusapi.security import EVENTS_PATH, scope_of, weak_spots
+from fooocusapi.settings import Settings
 from tests.conftest import MakeClient
 from tests.fakes import FakeEngine, Script
 from tests.keys import KEYS, RIGHT, as_
@@ -159,6 +160,26 @@ def test_b54_a_key_of_another_scope_is_403(
 ) -> None:
     answer = keyed.request(method, path, headers=as_(name))
     assert (answer.status_code != 403) == is_let_in
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        ({"apikey": "short"}, ["shorter than 16"]),
+        ({"apikey": "k" * 16, "host": "0.0.0.0"}, []),
+        ({"host": "0.0.0.0"}, ["set --apikey"]),
+        ({"host": "::"}, ["set --apikey"]),
+        ({"host": "::", "api_keys": KEYS}, []),
+    ],
+    ids=str,
+)
+def test_b64_weak_keys_and_none_are_warned_of(
+    settings: Settings, changes: dict[str, Any], told: list[str]
+) -> None:
+    warnings = list(weak_spots(settings.model_copy(update=changes)))
+    assert len(warnings) == len(told)
+    assert all(part in warning for part, warning in zip(told, warnings, strict=True))
 
 
 def make_job(client: TestClient, name: str) -> str:

@@ -115,6 +115,12 @@ def test_b42_what_is_around_parts_takes_no_time(client: Prober, content: bytes) 
     refused(client.post(DESCRIBE, content=content, headers=MULTIPART), "image")
 
 
+@pytest.mark.parametrize("length", [5, 20, 60, -20, -6])
+def test_b42_a_form_that_is_cut_off(client: Prober, length: int) -> None:
+    content = part("type") + part("image", encode(plain(8, 8)), '; filename="a"') + END
+    assert "last boundary" in malformed(client, content[:length])
+
+
 def test_b42_text_in_front_of_the_first_part(client: Prober) -> None:
     malformed(client, b"x" * 1_000_000 + b"\r\n" + part("image") + END)
 

@@ -202,12 +202,6 @@ def test_b15_distances_and_sides(client: Prober, engine: FakeEngine) -> None:
     refused(post(outpaint_selections="Left,Up"), "outpaint_selections", says="Bottom")
 
 
-@pytest.mark.parametrize("value", [0.1, 100, -1, 0.99, 5.01, "big"])
-def test_b16_factors(client: Prober, value: object) -> None:
-    body = {"input_image": PICTURE, "uov_method": "Upscale (Custom)", "upscale_value": value}
-    refused(client.post(VARY, json=body), "upscale_value")
-
-
 def test_b16_results_beyond_the_pixel_limit(client: Prober) -> None:
     large = as_base64(encode(plain(4800, 4800, 0, "1")))
     answer = client.post(VARY, json={"input_image": large, "uov_method": "Upscale (2x)"})

@@ -63,8 +63,10 @@ TEXT = as_base64(PICTURE)
         "\n".join(TEXT[i : i + 20] for i in range(0, len(TEXT), 20)) + " \r\n\t",
         f"data:image/jpeg;base64,{TEXT}",
         f"data:text/html;base64,{TEXT}",
+        f"DATA:image/jpeg;charset=x;base64,{TEXT.replace('=', '%3D')}",
+        f"data:;base64,{TEXT}",
     ],
-    ids=["no padding", "url-safe", "lines", "other type", "no type of a picture"],
+    ids=["no padding", "url-safe", "lines", "other type", "no picture", "escaped", "no type"],
 )
 def test_b31_base64_in_other_spellings(client: Prober, text: str) -> None:
     assert client.post(DESCRIBE, json={"image": text}).status_code == 200
@@ -122,7 +124,7 @@ def test_b33_a_header_without_pixels(client: Prober, width: int, height: int) ->
     refused(upload(client, header(width, height) + PIXELS), "image")
 
 
-BOMB = zlib.compress(bytes(100 * 1024 * 1024), 9)
+BOMB = zlib.compress(bytes(50 * 1024 * 1024))
 LARGE_CHUNKS: dict[str, Callable[[], bytes]] = {
     "zTXt": lambda: with_chunks(chunk(b"zTXt", b"k\0\0" + BOMB)),
     "iTXt": lambda: with_chunks(chunk(b"iTXt", b"k\0\1\0\0\0" + BOMB)),
@@ -143,11 +145,12 @@ def test_b34_chunks_that_unpack_to_much(client: Prober, what: str, path: str) ->
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
 def test_b34_the_first_of_many_frames_counts(client: Prober, kind: str) -> None:
-    frames = [plain(4, 4, (number % 256, 0, 0)) for number in range(10, 310)]
-    data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    frames = [plain(4, 4, (number % 256, 0, 0)) for number in range(10, 200)]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     answer = upload(client, data)
     assert answer.status_code == 200
-    assert "4x4" in answer.json()["describe"]
+    assert "4x4, [10, 0, 0]" in answer.json()["describe"]
 
 
 def archive() -> bytes:
@@ -191,31 +194,6 @@ FOREIGN: dict[str, bytes] = {
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_b36_other_formats_under_the_name_of_a_png(client: Prober, kind: str) -> None:
     refused(upload(client, FOREIGN[kind]), "image", says="PNG, JPEG, WEBP")
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 8192), (8192, 1), (1, 64)], ids=str)
-@pytest.mark.parametrize("path", [VARY, INPAINT, PROMPT])
-def test_b37_thin_pictures(client: Prober, path: str, size: tuple[int, int]) -> None:
-    picture = as_base64(encode(plain(*size)))
-    guides = [{"cn_img": picture}] if path == PROMPT else []
-    body = {**SMALL, "input_image": picture, "outpaint_selections": "Left", "image_prompts": guides}
-    answer = client.post(path, json=body)
-    assert answer.status_code == 200 or refused(answer)
-
-
-MODES: dict[str, Image.Image] = {
-    "1": Image.new("1", (8, 8), 1),
-    "L": Image.new("L", (8, 8), 7),
-    "LA": Image.new("LA", (8, 8), (7, 9)),
-    "P": plain(8, 8).quantize(2),
-    "RGBA": Image.new("RGBA", (8, 8), (1, 2, 3, 4)),
-    "I;16": Image.fromarray(np.full((8, 8), 0xABCD, np.uint16)),
-}
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_b38_modes(client: Prober, mode: str) -> None:
-    assert upload(client, encode(MODES[mode])).status_code == 200
 
 
 @pytest.mark.parametrize("profile", [b"no profile", bytes(5000)], ids=["text", "zeros"])
