@@ -17,7 +17,7 @@ ELSEWHERE = {"B61", "B62"}
 NUMBER = re.compile(r"test_(b\d\da?)_")
 
 
-def tested() -> dict[str, set[str]]:
+def find_tests() -> dict[str, set[str]]:
     """The files with tests of each number."""
     found: dict[str, set[str]] = {}
     for path in TESTS.rglob("test_*.py"):
@@ -35,7 +35,7 @@ def test_the_table_has_every_number() -> None:
 
 
 def test_the_table_names_the_files_of_all_tests() -> None:
-    found = tested()
+    found = find_tests()
     assert set(found) <= set(ROWS)
     wanted = {number: found.get(number) for number in ROWS if number not in ELSEWHERE}
     assert wanted == {number: ROWS[number] for number in wanted}
