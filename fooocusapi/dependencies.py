@@ -27,7 +27,7 @@ from fooocusapi.origins import check_page
 from fooocusapi.preferences import Preferences, read_key, read_prefer
 from fooocusapi.recovery import Recovery
 from fooocusapi.respond import Responder
-from fooocusapi.security import Caller, Gate
+from fooocusapi.security import Caller, Gate, scope_of
 from fooocusapi.settings import Settings
 from fooocusapi.storage import Storage
 from fooocusapi.submit import Submitter
@@ -78,7 +78,9 @@ ServicesDep = Annotated[Services, Depends(get_services)]
 
 async def admit(request: Request, services: ServicesDep) -> Caller:
     """Refuse a request of a page that may not call, or without a key that is for the route."""
-    check_page(request.headers, services.settings.cors_origins)
+    settings = services.settings
+    if scope_of(request.method, request.scope["route"].path) is not None:
+        check_page(request.headers, settings.cors_origins, settings.base_url)
     return services.gate.admit(request)
 
 

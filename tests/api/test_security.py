@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -10,11 +11,12 @@ from fastapi import Depends
 from fastapi.testclient import TestClient
 
 from fooocusapi.api_keys import Scope
+from fooocusapi.app import create_app
 from fooocusapi.dependencies import admit
 from fooocusapi.event_tokens import LIFETIME_S, EventTokens
 from fooocusapi.security import EVENTS_PATH, scope_of, weak_spots
 from fooocusapi.settings import Settings
-from tests.conftest import MakeClient
+from tests.conftest import MakeClient, make_core
 from tests.fakes import FakeEngine, Script
 from tests.keys import KEYS, RIGHT, as_
 
@@ -22,9 +24,15 @@ URL = "/v1/generation/text-to-image"
 SMALL = {"aspect_ratios_selection": "64*64", "style_selections": [], "loras": []}
 
 
-@pytest.fixture
-def keyed(make_client: MakeClient) -> TestClient:
-    return make_client(apikey=RIGHT, api_keys=KEYS)
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client of a server with every kind of key."""
+    core = make_core(tmp_path_factory.mktemp("keyed"))
+    settings = Settings(
+        outputs=core.folders.outputs, shutdown_grace_s=0, apikey=RIGHT, api_keys=KEYS
+    )
+    with TestClient(create_app(settings, core, FakeEngine)) as client:
+        yield client
 
 
 def operations(client: TestClient) -> list[tuple[str, str]]:
@@ -225,8 +233,9 @@ def test_b56_jobs_of_another_key_might_as_well_not_be(
 
 
 def test_stop_leaves_the_running_job_of_another_key_alone(
-    keyed: TestClient, engine: FakeEngine
+    make_client: MakeClient, engine: FakeEngine
 ) -> None:
+    keyed = make_client(api_keys=KEYS)
     engine.play(Script(gated=True))
     job_id = keyed.post(URL, json={**SMALL, "async_process": True}, headers=as_("anna")).json()[
         "job_id"

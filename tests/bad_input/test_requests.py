@@ -194,13 +194,15 @@ FOREIGN: dict[str, dict[str, str]] = {
     "no origin of its own": {"origin": "null"},
     "only the site": {"sec-fetch-site": "cross-site"},
     "the same site": {"sec-fetch-site": "same-site"},
+    "a name that leads here": {"origin": "http://testserver"},
+    "no address": {"origin": "http://["},
 }
 
 
 @pytest.fixture
 def listed(make_client: MakeClient) -> TestClient:
     """A client of a server that only the pages of one origin may call."""
-    return make_client(cors_origins=(ALLOWED,))
+    return make_client(cors_origins=(ALLOWED,), base_url="https://own.example/api")
 
 
 @pytest.mark.parametrize("sent_by", FOREIGN)
@@ -223,7 +225,9 @@ def test_b55_other_pages_may_not_call(listed: TestClient, sent_by: str) -> None:
     [
         {},
         {"origin": ALLOWED},
-        {"origin": "http://testserver"},
+        {"origin": "http://localhost:8888", "host": "localhost:8888"},
+        {"origin": "http://192.0.2.1:8888", "host": "192.0.2.1:8888"},
+        {"origin": "https://own.example", "host": "own.example"},
         {"sec-fetch-site": "same-origin"},
         {"sec-fetch-site": "none"},
     ],
@@ -231,6 +235,11 @@ def test_b55_other_pages_may_not_call(listed: TestClient, sent_by: str) -> None:
 )
 def test_b55_listed_pages_and_programs_may(listed: TestClient, headers: dict[str, str]) -> None:
     assert listed.post("/v1/generation/stop", headers=headers).status_code == 200
+
+
+def test_b55_links_from_other_sites_lead_to_the_start_page(listed: TestClient) -> None:
+    for path in ("/", "/ping", "/docs", "/health"):
+        assert listed.get(path, headers={"sec-fetch-site": "cross-site"}).status_code == 200
 
 
 def test_b55_pages_of_any_origin_may_call_by_default_but_not_as_text(client: Prober) -> None:
