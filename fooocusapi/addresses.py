@@ -14,7 +14,15 @@ import httpx
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Networks whose last 32 bits are an IPv4 address: NAT64, mapped, translated, compatible.
+_WRAPPING = tuple(
+    ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "::ffff:0:0/96", "::ffff:0:0:0/96")
+)
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_LOOPBACK = ipaddress.IPv6Address("::1")
+# Nothing outside is assigned to be reached from everywhere, whatever else it is not.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -35,6 +43,8 @@ def resolve(host: str, port: int) -> list[str]:
 def is_public(address: Address) -> bool:
     """Whether the address can be reached from everywhere, also when wrapped in an IPv6 one."""
     inner = _unwrap(address)
+    if isinstance(inner, ipaddress.IPv6Address):
+        return inner.is_global and inner in _UNICAST and inner not in _DOCUMENTATION
     return inner.is_global and not inner.is_multicast
 
 
@@ -72,6 +82,7 @@ def pinned_request(
 def _unwrap(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address in _NAT64:
+    is_compatible = address in _COMPATIBLE and int(address) > int(_LOOPBACK)
+    if is_compatible or any(address in network for network in _WRAPPING):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
+    return address.sixtofour or address

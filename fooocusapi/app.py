@@ -21,15 +21,18 @@ from fooocus_core.hashes import HASH_CACHE_FILE, HashCache
 from fooocus_core.metadata.reading import RecordReader
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
 from fooocusapi import __version__
+from fooocusapi.api_keys import KeyRing
 from fooocusapi.cross_origin import Application
-from fooocusapi.dependencies import Services, require_key
+from fooocusapi.dependencies import Services, admit
 from fooocusapi.errors import add_handlers
+from fooocusapi.event_tokens import EventTokens
 from fooocusapi.idempotency import IdempotencyKeys
 from fooocusapi.inputs import Inputs
 from fooocusapi.job_parts import make_job_parts
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.openapi import DESCRIPTION, TAGS, completed
 from fooocusapi.problems import ProblemRoute
+from fooocusapi.rate_limit import RateLimiter
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
     documentation,
@@ -49,6 +52,7 @@ from fooocusapi.routers.answers import (
     Answers,
 )
 from fooocusapi.schemas.parameters import RequestModel
+from fooocusapi.security import Gate
 from fooocusapi.settings import Settings
 from fooocusapi.storage import Storage
 from fooocusapi.submit import Submitter
@@ -93,7 +97,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.services = services
-    keyed = [Depends(require_key)]
+    keyed = [Depends(admit)]
     for module in (generation, tools, jobs, job_control, engines, pages):
         app.include_router(module.router, dependencies=keyed, responses=_answers_of(module.router))
     app.include_router(files.router, responses=ANY_ANSWERS)
@@ -131,6 +135,7 @@ def _make_services(
     intake = ThreadPoolExecutor(1, thread_name_prefix="intake")
     return Services(
         settings=settings,
+        gate=Gate(KeyRing(settings.keys), RateLimiter(settings.rate_limit), EventTokens()),
         catalog=catalog,
         styles=styles,
         storage=storage,

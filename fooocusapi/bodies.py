@@ -5,32 +5,35 @@ One reader serves JSON and forms, so that each field is defined once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from fooocusapi.dependencies import ServicesDep, bare_media_type
-from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError
+from fooocusapi.exceptions import (
+    BodyTooLargeError,
+    InvalidFieldError,
+    UnsupportedEncodingError,
+)
+from fooocusapi.form_body import MULTIPART, URLENCODED, read_form
 from fooocusapi.schemas.forms import (
     MAX_IMAGE_TEXT,
     form_to_json,
     location_in_form,
     may_hold_picture,
 )
+from fooocusapi.schemas.json_text import read_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _JSON = "application/json"
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_FORMS = (MULTIPART, URLENCODED)
 _MAX_TEXT = 1024 * 1024
-_MAX_DIGITS = 400
 
 
 def read_body(
@@ -46,16 +49,22 @@ def read_body(
     """
 
     async def read(request: Request, services: ServicesDep) -> AsyncIterator[Model]:
+        _refuse_packed(request)
         limited = _limit(request, services.settings.max_body_bytes)
         is_form = _content_type(request) in _FORMS
-        try:
-            # Around the answering, too: a picture that cannot be used is found out there.
-            with _naming_form_fields() if is_form else nullcontext():
-                yield _validate(form if is_form and form else model, await _read_object(limited))
-        finally:
-            await limited.close()
+        # Around the answering, too: a picture that cannot be used is found out there.
+        with _naming_form_fields() if is_form else nullcontext():
+            async with _opened(limited) as value:
+                yield _validate(form if is_form and form else model, value)
 
     return read
+
+
+def _refuse_packed(request: Request) -> None:
+    # Unpacked, a small body could be of any size.
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise UnsupportedEncodingError("a packed body is not read: send it without an encoding")
 
 
 def _limit(request: Request, limit: int) -> Request:
@@ -108,25 +117,28 @@ def _content_type(request: Request) -> str:
     return bare_media_type(request.headers.get("content-type", ""))
 
 
-async def _read_object(request: Request) -> Any:
+@asynccontextmanager
+async def _opened(request: Request) -> AsyncIterator[Any]:
+    """The body as JSON has it; files in it stay open inside."""
     content_type = _content_type(request)
     if content_type in _FORMS:
         await _refuse_json_in_form(request, content_type)
+        form = await read_form(request, content_type, MAX_IMAGE_TEXT)
         try:
-            form = await request.form(max_part_size=MAX_IMAGE_TEXT)
-        except HTTPException as error:
-            raise _invalid(f"the form cannot be read: {error.detail}") from error
-        fields = form.multi_items()
-        _check_texts(fields)
-        return form_to_json(fields)
-    if content_type in ("", _JSON) or content_type.endswith("+json"):
-        return _parse_json(await request.body())
-    raise _invalid(f"a body of type {content_type} cannot be read; {_JSON} is wanted, or a form")
+            fields = form.multi_items()
+            _check_texts(fields)
+            yield form_to_json(fields)
+        finally:
+            await form.close()
+    elif content_type in ("", _JSON) or content_type.endswith("+json"):
+        yield _parse_json(await request.body())
+    else:
+        raise _invalid(f"a body of type {content_type} cannot be read; {_JSON} or a form is")
 
 
 async def _refuse_json_in_form(request: Request, content_type: str) -> None:
     # `curl -d '{...}'` declares a form; read as one, every field would be missed without a word.
-    if content_type == _FORMS[1] and (await request.body()).lstrip().startswith(b"{"):
+    if content_type == URLENCODED and (await request.body()).lstrip().startswith(b"{"):
         raise _invalid(f"the body looks like JSON; send it with 'content-type: {_JSON}'")
 
 
@@ -141,21 +153,12 @@ def _parse_json(body: bytes) -> Any:
     if not body:
         raise _invalid("a body is wanted, at least {}", kind="missing")
     try:
-        value = json.loads(body, parse_constant=_refuse_constant, parse_int=_whole_number)
+        value = read_json(body)
     except (ValueError, RecursionError) as error:
         raise _invalid(f"this is not valid JSON: {error}", kind="json_invalid") from error
     if not isinstance(value, dict):
         raise _invalid("the body is not a JSON object")
     return value
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number of JSON")
-
-
-def _whole_number(text: str) -> int | float:
-    # Python refuses to read some thousand digits; what fields allow ends far below either way.
-    return int(text) if len(text) <= _MAX_DIGITS else float(text)
 
 
 def _invalid(message: str, *, kind: str = "value_error") -> RequestValidationError:

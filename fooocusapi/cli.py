@@ -32,6 +32,7 @@ from fooocus_core.config import (
 )
 from fooocus_core.errors import FooocusError
 from fooocus_core.feature_files import all_files, preset_files
+from fooocusapi.api_keys import KEYS_VARIABLE, ApiKeyError, read_keys
 from fooocusapi.app import create_app
 from fooocusapi.commands import config_lines
 from fooocusapi.dependencies import Services
@@ -42,9 +43,11 @@ from fooocusapi.fetch_rules import MirrorError, read_fetch_rules
 from fooocusapi.flags import Effect, FlagValues, read_flags
 from fooocusapi.folders import StartError, prepare_folders
 from fooocusapi.hash_rebuild import rebuild_hashes
+from fooocusapi.http_protocol import LimitedProtocol
 from fooocusapi.jobs.database import configured_url
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.log_format import LineFormatter
+from fooocusapi.security import weak_spots
 from fooocusapi.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -56,7 +59,6 @@ RESTART_WANTED = 70
 """Exit status of a server that has to be started again to make pictures."""
 
 _USAGE_ERROR, _INTERRUPTED = 2, 130
-_SHORT_KEY = 16
 # One that is about to end may still hold the folder.
 _CLAIM_WAIT_S = 5.0
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -121,7 +123,7 @@ def show_config(flags: FlagValues, environ: Mapping[str, str]) -> None:
     core = _read_core_or_end(flags, environ)
     try:
         settings = make_settings(flags, core, port=flags["port"], environ=environ)
-    except StoreError as error:
+    except (StoreError, ApiKeyError) as error:
         _refuse(error)
     for line in config_lines(flags, core, settings):
         sys.stdout.write(f"{line}\n")
@@ -181,7 +183,7 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
         app = create_app(
             settings, core, lambda: make_engine(core, options), on_lost=_stop_this_process
         )
-    except (StartError, FooocusError, MirrorError, StoreError) as error:
+    except (StartError, FooocusError, MirrorError, StoreError, ApiKeyError) as error:
         _refuse(error)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
@@ -194,6 +196,8 @@ def _set_up_log(flags: FlagValues) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+    # It warns of every form that is malformed, which callers are told.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     # Below that level the first four log the addresses of webhooks and pictures, which may hold
     # secrets, and the last how it works.
     for name in ("httpx", "httpx2", "httpcore", "httpcore2", "alembic"):
@@ -255,9 +259,11 @@ def make_settings(
 
     Raises:
         StoreError: The job store's address cannot be read.
+        ApiKeyError: The API keys cannot be read.
     """
     host = _host(flags)
-    database = (environ or {}).get(DATABASE_VARIABLE)
+    environ = environ or {}
+    database = environ.get(DATABASE_VARIABLE)
     return Settings(
         outputs=core.folders.outputs,
         host=host,
@@ -273,6 +279,8 @@ def make_settings(
         max_attempts=flags["max_attempts"],
         database=configured_url(database, PROJECT_ROOT) if database else None,
         apikey=flags["apikey"],
+        api_keys=read_keys(flags["api_keys_file"], environ.get(KEYS_VARIABLE)),
+        rate_limit=flags["rate_limit"],
         plain_base64=flags["plain_base64"],
         webhook_url=flags["webhook_url"],
         public_webhooks_only=flags["public_webhooks_only"],
@@ -380,10 +388,8 @@ def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> No
             _log.warning("--%s is accepted, but has no effect in this version", flag.name)
     for warning in core.warnings:
         _log.warning("configuration: %s", warning)
-    if settings.apikey is not None and len(settings.apikey) < _SHORT_KEY:
-        _log.warning("--apikey is shorter than %d characters", _SHORT_KEY)
-    if settings.apikey is None and settings.host in ("0.0.0.0", "::"):
-        _log.warning("anybody who reaches this address can use the server: set --apikey")
+    for warning in weak_spots(settings):
+        _log.warning("%s", warning)
 
 
 def _stop_this_process() -> None:
@@ -391,7 +397,9 @@ def _stop_this_process() -> None:
 
 
 def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
-    config = uvicorn.Config(app, log_level=settings.log_level, log_config=None)
+    config = uvicorn.Config(
+        app, http=LimitedProtocol, ws="none", log_level=settings.log_level, log_config=None
+    )
     server = Server(config, app.state.services)
     _log.info("listening on %s", settings.base_url)
     server.run(sockets=[listener])

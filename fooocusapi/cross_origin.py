@@ -8,6 +8,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Send
 
+from fooocusapi.hosts import PlainHosts
+from fooocusapi.origins import allows_any
+from fooocusapi.request_ids import RequestIds
 from fooocusapi.settings import Settings
 
 _EXPOSED = (
@@ -18,6 +21,12 @@ _EXPOSED = (
     "Retry-After",
     "Preference-Applied",
     "Idempotency-Replayed",
+    "X-Request-ID",
+    "RateLimit",
+    "RateLimit-Policy",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
 )
 _CREDENTIALS = "Access-Control-Allow-Credentials"
 
@@ -38,17 +47,18 @@ class Application(FastAPI):
         self._settings = settings
 
     def build_middleware_stack(self) -> ASGIApp:
-        """All layers, the one for foreign origins around them."""
+        """All layers; around them those for hosts, foreign origins and request ids."""
         settings = self._settings
-        return CrossOrigin(
-            super().build_middleware_stack(),
+        marked = CrossOrigin(
+            PlainHosts(super().build_middleware_stack()),
             allow_origins=settings.cors_origins or ("*",),
             # Pages of just any origin must not use what a browser remembers of a keyed server.
-            allow_credentials=settings.apikey is None or bool(settings.cors_origins),
+            allow_credentials=not (settings.has_keys and allows_any(settings.cors_origins)),
             allow_methods=["*"],
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
+        return RequestIds(marked)
 
 
 class CrossOrigin(CORSMiddleware):

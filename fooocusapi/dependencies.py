@@ -7,7 +7,7 @@ callers must not fill it.
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated
 
@@ -23,10 +23,11 @@ from fooocusapi.jobs.retention import Retention
 from fooocusapi.jobs.store import JobStore
 from fooocusapi.jobs.watchdog import Watchdog
 from fooocusapi.jobs.worker import Worker
+from fooocusapi.origins import check_page
 from fooocusapi.preferences import Preferences, read_key, read_prefer
 from fooocusapi.recovery import Recovery
 from fooocusapi.respond import Responder
-from fooocusapi.security import check_key
+from fooocusapi.security import Caller, Gate, scope_of
 from fooocusapi.settings import Settings
 from fooocusapi.storage import Storage
 from fooocusapi.submit import Submitter
@@ -45,6 +46,7 @@ class Services:
     """
 
     settings: Settings
+    gate: Gate
     catalog: Catalog
     styles: StyleLibrary
     storage: Storage
@@ -74,15 +76,28 @@ async def get_services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(get_services)]
 
 
-async def require_key(
-    services: ServicesDep, x_api_key: Annotated[str | None, Header(include_in_schema=False)] = None
-) -> None:
-    """Refuse a request without the configured API key."""
-    check_key(services.settings.apikey, x_api_key)
+async def admit(request: Request, services: ServicesDep) -> Caller:
+    """Refuse a request of a page that may not call, or without a key that is for the route."""
+    settings = services.settings
+    if scope_of(request.method, request.scope["route"].path) is not None:
+        check_page(request.headers, settings.cors_origins, settings.base_url)
+    return services.gate.admit(request)
+
+
+CallerDep = Annotated[Caller, Depends(admit)]
+
+
+async def own_jobs(services: ServicesDep, caller: CallerDep) -> JobLookup:
+    """The jobs that the caller may see."""
+    return replace(services.lookup, owner=caller.owner)
+
+
+LookupDep = Annotated[JobLookup, Depends(own_jobs)]
 
 
 async def preferences(
     request: Request,
+    caller: CallerDep,
     accept: Annotated[
         str, Query(description="`image/png` for the bytes of one picture; wins over the header.")
     ] = "",
@@ -110,14 +125,15 @@ async def preferences(
         responds_async=responds_async,
         wait_s=wait_s,
         key=read_key(idempotency_key),
-        scope=_scope(request),
+        scope=_scope(request, caller),
+        owner=caller.name,
     )
 
 
-def _scope(request: Request) -> str:
+def _scope(request: Request, caller: Caller) -> str:
     """Whose idempotency keys these are: those of one API key, on one route."""
-    who = request.headers.get("x-api-key", "")
-    return sha256(f"{request.url.path}\n{who}".encode(errors="replace")).hexdigest()
+    place = f"{request.url.path}\n{caller.name}"
+    return sha256(place.encode(errors="replace")).hexdigest()
 
 
 def bare_media_type(text: str) -> str:

@@ -25,6 +25,7 @@ from fooocus_core.errors import (
 from fooocusapi.exceptions import (
     BodyTooLargeError,
     ForbiddenError,
+    ForeignPageError,
     HistoryEntryNotFoundError,
     InputsGoneError,
     InvalidFieldError,
@@ -38,12 +39,15 @@ from fooocusapi.exceptions import (
     KeyReusedError,
     ModelMissingError,
     QueueFullError,
+    RateLimitedError,
     ServerStoppingError,
     ServiceError,
     StorageError,
     StoredFileNotFoundError,
     StoredParamsError,
     StoreError,
+    UnreadableBodyError,
+    UnsupportedEncodingError,
 )
 from fooocusapi.respond import unknown_job
 
@@ -116,7 +120,9 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     InvalidInputError: _invalid_input,
     # Nobody reads the answer; being in the table keeps the traceback out of the log.
     ClientDisconnect: _detail(400),
+    UnreadableBodyError: _detail(400),
     ForbiddenError: _detail(403, "Forbidden"),
+    ForeignPageError: _detail(403),
     JobNotFoundError: _body(404, unknown_job().model_dump()),
     HistoryEntryNotFoundError: _body(404, {"message": "Not found", "detail": "Not found"}),
     StoredFileNotFoundError: _detail(404, "Not Found"),
@@ -128,7 +134,9 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     KeyReusedError: _coded(422, "idempotency_key_reused"),
     KeyInProgressError: _coded(409, "idempotency_in_progress", {"Retry-After": "1"}),
     BodyTooLargeError: _detail(413),
+    UnsupportedEncodingError: _detail(415),
     QueueFullError: _detail(429),
+    RateLimitedError: _detail(429),
     ServerStoppingError: _detail(503),
     JobKeptError: _kept,
     StoreError: _detail(503),

@@ -26,8 +26,24 @@ class BodyTooLargeError(ServiceError):
     """A request body exceeds the configured size."""
 
 
+class UnreadableBodyError(ServiceError):
+    """A request body is not what its content type says."""
+
+
+class UnsupportedEncodingError(ServiceError):
+    """A request body is packed, which is not supported."""
+
+
 class ForbiddenError(ServiceError):
-    """The API key is missing or wrong."""
+    """The API key is missing or wrong, or not for what is asked."""
+
+
+class ForeignPageError(ServiceError):
+    """The request was sent by a page whose origin may not call."""
+
+
+class RateLimitedError(ServiceError):
+    """The caller has sent more requests than allowed."""
 
 
 class QueueFullError(ServiceError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fooocusapi.origins import read_origins
 from fooocusapi.schemas.parameters import webhook_target
 
 ENVIRONMENT_PREFIX = "FOOOCUSAPI_"
@@ -124,6 +125,13 @@ def _key(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    try:
+        return read_origins(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -183,12 +191,17 @@ _SERVING = (
 )
 _ACCESS = (
     Flag(name="apikey", help="Key wanted in the header X-API-KEY.", read=_key, is_secret=True),
-    Flag(name="api-keys-file", help="File of further keys.", read=Path, effect=_LATER),
-    Flag(name="rate-limit", help="Requests per minute and key.", read=_whole(0), effect=_LATER),
+    Flag(name="api-keys-file", help="File of further keys: name:sha256:scopes.", read=Path),
+    Flag(
+        name="rate-limit",
+        help="Requests per minute and key; 0 = any number.",
+        read=_whole(0),
+        default=0,
+    ),
     Flag(
         name="cors-allow-origins",
         help="Origins of pages that may call, comma separated (default any).",
-        read=_names,
+        read=_origins,
     ),
     Flag(
         name="allow-private-urls",

@@ -27,6 +27,7 @@ from fooocus_core.metadata.embed import PICTURE_ERRORS, PICTURE_FORMATS
 from fooocus_core.params import Image
 from fooocusapi.addresses import AddressRefusedError, Resolve, is_public, pinned_request, resolve
 from fooocusapi.exceptions import BodyTooLargeError, InvalidFieldError, StoredFileNotFoundError
+from fooocusapi.schemas.forms import MAX_IMAGE_TEXT
 from fooocusapi.schemas.pictures import Location, PictureField
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS
 from fooocusapi.storage import Storage
@@ -36,6 +37,7 @@ Pictures = Mapping[Location, Image]
 MAX_BYTES = 64 * 1024 * 1024
 
 _MAX_REDIRECTS = 5
+_MAX_PROFILES = 16
 _HEADERS = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) fooocusapi",
     "Accept": "image/*,*/*;q=0.8",
@@ -60,6 +62,7 @@ class Inputs:
         find: Looks up the addresses of a host.
         transport: Carries requests; ``None`` = the network.
         time_limit_s: For everything that fetching one picture takes.
+        decode_limit_s: For decoding one; the thread that does it goes on to its end.
     """
 
     storage: Storage
@@ -68,6 +71,7 @@ class Inputs:
     find: Resolve = resolve
     transport: httpx.AsyncBaseTransport | None = None
     time_limit_s: float = 10.0
+    decode_limit_s: float = 30.0
 
     async def read_bytes(self, value: Any, location: Location) -> bytes:
         """The encoded picture as it was sent.
@@ -77,7 +81,7 @@ class Inputs:
             BodyTooLargeError: It is larger than 64 MiB.
         """
         try:
-            return await self._bytes(value)
+            return _checked_profiles(await self._bytes(value))
         except _UnusableError as error:
             shown = value if isinstance(value, str) else None
             raise InvalidFieldError(location, str(error), shown) from error
@@ -93,7 +97,11 @@ class Inputs:
         """
         data = await self.read_bytes(value, location)
         try:
-            return await asyncio.to_thread(decode_picture, data)
+            async with asyncio.timeout(self.decode_limit_s):
+                return await asyncio.to_thread(decode_picture, data)
+        except TimeoutError as error:
+            limit = f"{self.decode_limit_s:g} s"
+            raise InvalidFieldError(location, f"decoding it takes more than {limit}") from error
         except _UnusableError as error:
             raise InvalidFieldError(location, str(error)) from error
 
@@ -227,6 +235,8 @@ def _from_base64(text: str) -> bytes:
         if not head.lower().endswith(";base64"):
             raise _UnusableError("a data URL has to hold base64")
         text = unquote(text)
+    if len(text) > MAX_IMAGE_TEXT:
+        raise _too_large()
     text = text.translate(_URL_SAFE).rstrip("=")
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -237,7 +247,18 @@ def _from_base64(text: str) -> bytes:
 
 def _checked_size(data: bytes) -> bytes:
     if len(data) > MAX_BYTES:
-        raise BodyTooLargeError(f"a picture may have {MAX_BYTES} bytes at most")
+        raise _too_large()
+    return data
+
+
+def _too_large() -> BodyTooLargeError:
+    return BodyTooLargeError(f"a picture may have {MAX_BYTES} bytes at most")
+
+
+def _checked_profiles(data: bytes) -> bytes:
+    # Pillow unpacks each of them, and forgets all but the last.
+    if data.count(b"iCCP") > _MAX_PROFILES:
+        raise _UnusableError("the picture has too many colour profiles")
     return data
 
 

@@ -26,12 +26,14 @@ class History:
 
     Attributes:
         is_persistent: What ended in earlier runs of the server is part of it.
+        owner: Only jobs of this API key are part of it; ``None`` = all.
     """
 
     queue: JobQueue
     store: JobStore
     storage: Storage
     is_persistent: bool
+    owner: str | None = None
 
     def page(self, *, job_id: str | None, page: int | None, page_size: int | None) -> JobHistory:
         """Unfinished jobs in order, and finished ones.
@@ -40,21 +42,24 @@ class History:
         everything out of the store, have the newest first.
         """
         view = self.queue.view()
+        shown = [job for job in view.unfinished if self._is_shown(job, job_id)]
         finished: list[HistoryEntry]
         if self.is_persistent:
             size = page_size or _PAGE_SIZE
-            records = self.store.finished(limit=size, offset=(page or 0) * size, job_id=job_id)
+            records = self.store.finished(
+                limit=size, offset=(page or 0) * size, job_id=job_id, owner=self.owner
+            )
             finished = [self._stored_entry(record) for record in records]
         else:
-            finished = [_entry(job) for job in view.finished if job_id in (None, job.id)]
+            finished = [_entry(job) for job in view.finished if self._is_shown(job, job_id)]
             if page is not None or page_size is not None:
                 size = page_size or _PAGE_SIZE
                 start = (page or 0) * size
                 finished = finished[::-1][start : start + size]
-        return JobHistory(
-            queue=[_entry(job) for job in view.unfinished if job_id in (None, job.id)],
-            history=finished,
-        )
+        return JobHistory(queue=[_entry(job) for job in shown], history=finished)
+
+    def _is_shown(self, job: JobView, job_id: str | None) -> bool:
+        return job_id in (None, job.id) and self.owner in (None, job.delivery.owner)
 
     def _stored_entry(self, record: JobRecord) -> StoredHistoryEntry:
         view = record.view

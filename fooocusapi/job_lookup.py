@@ -5,12 +5,14 @@ What is in memory is the newest; the rest lies in the store. Everything here blo
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from fooocusapi.exceptions import JobFinishedError, JobNotFoundError
 from fooocusapi.jobs.job import JobView
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.store import JobFilter, JobRecord, JobStore
+from fooocusapi.schemas.vocabulary import JobStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +22,14 @@ class JobLookup:
     Attributes:
         since_ms: When this run of the server began.
         is_persistent: The legacy routes show what ended in earlier runs, too.
+        owner: Only jobs of this API key are found; ``None`` = all. Others might as well not be.
     """
 
     queue: JobQueue
     store: JobStore
     since_ms: int
     is_persistent: bool
+    owner: str | None = None
 
     def record(self, job_id: str) -> JobRecord:
         """A job with what it was accepted with.
@@ -34,7 +38,7 @@ class JobLookup:
             JobNotFoundError: No job of that id is known.
         """
         record = self.store.find(job_id)
-        if record is None:
+        if record is None or not self.sees(record.view):
             raise JobNotFoundError("no job of that id is known")
         return self._live(record)
 
@@ -45,9 +49,16 @@ class JobLookup:
             JobNotFoundError: No job of that id is known.
         """
         try:
-            return self.queue.find(job_id)
+            view = self.queue.find(job_id)
         except JobNotFoundError:
             return self.record(job_id).view
+        if not self.sees(view):
+            raise JobNotFoundError("no job of that id is known")
+        return view
+
+    def sees(self, view: JobView) -> bool:
+        """Whether a job is one of those that are found."""
+        return self.owner in (None, view.delivery.owner)
 
     def find_shown(self, job_id: str) -> JobView:
         """A job that the legacy routes show.
@@ -70,6 +81,7 @@ class JobLookup:
             JobNotFoundError: No job of that id is known.
             JobFinishedError: It has ended otherwise.
         """
+        self.find(job_id)
         try:
             self.queue.cancel(job_id)
         except JobNotFoundError:
@@ -90,7 +102,18 @@ class JobLookup:
 
     def page(self, wanted: JobFilter, limit: int) -> list[JobRecord]:
         """Jobs of all runs, the newest first."""
+        wanted = replace(wanted, owner=self.owner)
         return [self._live(record) for record in self.store.page(wanted, limit)]
+
+    def stop_running(self) -> None:
+        """Cancel the running job, if it is one of those that are found."""
+        if self.owner is None:
+            self.queue.stop_running()
+            return
+        for view in self.queue.view().unfinished:
+            if view.stage is JobStage.RUNNING and self.sees(view):
+                with suppress(JobNotFoundError, JobFinishedError):
+                    self.queue.cancel(view.id)
 
     def _live(self, record: JobRecord) -> JobRecord:
         """With what is not stored while a job runs."""

@@ -49,6 +49,12 @@ _KEY = {
     "name": "X-API-KEY",
     "description": "Wanted by servers that were started with a key; others do not look at it.",
 }
+_REQUEST_ID = {
+    "X-Request-ID": {
+        "description": "That of the request, or one made for it; it stands in the log as well.",
+        "schema": {"type": "string"},
+    }
+}
 _REFERENCE = re.compile(r"#/components/schemas/(\w+)")
 _METHODS = ("get", "post", "put", "delete", "patch")
 _OF_FRAMEWORK = ("HTTPValidationError", "ValidationError")
@@ -114,6 +120,8 @@ def _complete_operation(operation: Schema) -> None:
     if _FORBIDDEN in answers:
         operation["security"] = [{}, {"ApiKey": []}]
     for status, answer in answers.items():
+        # Answers share their headers.
+        answer["headers"] = {**answer.get("headers", {}), **_REQUEST_ID}
         if status.startswith(("4", "5")) and "content" not in answer:
             answer["content"] = _usual_body(status, tells_problems=tells_problems)
         if "content" in answer:

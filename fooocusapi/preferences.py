@@ -25,6 +25,7 @@ class Preferences:
         wait_s: It waits so many seconds at most; ``None`` = until the end.
         key: Under which the request is sent; the same key means the same job.
         scope: Whose key it is, and for which route.
+        owner: Name of the API key; empty if none are configured.
     """
 
     wants_png: bool = False
@@ -32,6 +33,7 @@ class Preferences:
     wait_s: int | None = None
     key: str | None = None
     scope: str = ""
+    owner: str = ""
 
 
 def read_prefer(texts: list[str]) -> tuple[bool, int | None]:

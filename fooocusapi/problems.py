@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 from fooocusapi.errors import shown_errors
 from fooocusapi.exceptions import (
     ForbiddenError,
+    ForeignPageError,
     HistoryEntryNotFoundError,
     InputsGoneError,
     InvalidKeyError,
@@ -30,6 +31,7 @@ from fooocusapi.exceptions import (
     KeyInProgressError,
     KeyReusedError,
     QueueFullError,
+    RateLimitedError,
     ServerStoppingError,
     StorageError,
     StoreError,
@@ -57,6 +59,7 @@ _UNFORESEEN = _problem(500, "internal_error")
 PROBLEMS: Mapping[type[Exception], Problem] = {
     RequestValidationError: _problem(422, "invalid_request"),
     ForbiddenError: _problem(403, "forbidden"),
+    ForeignPageError: _problem(403, "foreign_page"),
     JobNotFoundError: _problem(404, "job_not_found"),
     HistoryEntryNotFoundError: _problem(404, "job_not_found"),
     JobFinishedError: _problem(409, "job_finished"),
@@ -67,6 +70,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     KeyReusedError: _problem(422, "idempotency_key_reused"),
     KeyInProgressError: _problem(409, "idempotency_in_progress"),
     QueueFullError: _problem(429, "queue_full"),
+    RateLimitedError: _problem(429, "rate_limited"),
     ServerStoppingError: _problem(503, "server_stopping"),
     JobKeptError: _problem(503, "server_stopping"),
     StoreError: _problem(503, "store_unavailable"),
@@ -107,6 +111,7 @@ def _answer(request: Request, error: Exception) -> Response:
         "detail": problem.status.description if is_hidden else str(error),
         "instance": request.url.path,
         "code": problem.code,
+        "request_id": request.state.request_id,
     }
     if isinstance(error, RequestValidationError):
         content["errors"] = shown_errors(error.errors())

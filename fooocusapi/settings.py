@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import URL
 
+from fooocusapi.api_keys import ApiKey, key_with_every_scope
+
 
 class Settings(BaseModel):
     """Options of the service.
@@ -30,6 +32,9 @@ class Settings(BaseModel):
         image_log: Whether a page per day shows its pictures.
         previews: Whether pictures of unfinished images are made at all.
         max_body_bytes: Largest request body.
+        apikey: A key with every scope.
+        api_keys: Further keys.
+        rate_limit: Requests per minute and key; 0 = any number.
         cors_origins: Origins of pages that may call; empty = any.
         step_timeout_s: How long a run may show no sign of life; 0 = any time.
         shutdown_grace_s: How long a running image may go on after the server is told to stop.
@@ -51,6 +56,8 @@ class Settings(BaseModel):
     max_attempts: int = Field(default=2, ge=1)
     database: URL | None = None
     apikey: str | None = None
+    api_keys: tuple[ApiKey, ...] = ()
+    rate_limit: int = Field(default=0, ge=0)
     plain_base64: bool = False
     webhook_url: str | None = None
     public_webhooks_only: bool = False
@@ -63,3 +70,14 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ()
     shutdown_grace_s: float = Field(default=30.0, ge=0.0)
     step_timeout_s: float = Field(default=600.0, ge=0.0)
+
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """Every key that is let in."""
+        main = () if self.apikey is None else (key_with_every_scope(self.apikey),)
+        return (*main, *self.api_keys)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether callers need a key."""
+        return bool(self.keys)

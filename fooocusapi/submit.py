@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -113,7 +113,7 @@ class Submitter:
             known = await self._find_known(use)
             if known is not None:
                 return await asyncio.to_thread(self.lookup.find, known)
-            return await self._on_intake(self._retry, job_id, use)
+            return await self._on_intake(self._retry, job_id, caller, use)
 
     async def _find_known(self, use: KeyUse | None) -> str | None:
         return None if use is None else await self._on_intake(self.keys.find, use)
@@ -139,7 +139,7 @@ class Submitter:
         view = JobView(
             id=new_job_id(),
             kind=kind,
-            delivery=_delivery(request),
+            delivery=_delivery(request, caller),
             seed=translation.params.canvas.seed,
             warnings=translation.warnings,
             queued_ms=self.queue.now_ms(),
@@ -158,7 +158,7 @@ class Submitter:
             raise
         return job
 
-    def _retry(self, job_id: str, use: KeyUse | None) -> JobView:
+    def _retry(self, job_id: str, caller: Preferences, use: KeyUse | None) -> JobView:
         record = self.lookup.record(job_id)
         if not record.view.is_finished:
             raise JobNotFinishedError("the job has not ended yet")
@@ -169,7 +169,7 @@ class Submitter:
         view = JobView(
             id=new_job_id(),
             kind=record.view.kind,
-            delivery=record.view.delivery,
+            delivery=replace(record.view.delivery, owner=caller.owner),
             seed=record.view.seed,
             warnings=record.view.warnings,
             queued_ms=self.queue.now_ms(),
@@ -255,10 +255,11 @@ def _key_use(caller: Preferences, text: str) -> KeyUse | None:
     return KeyUse(scope=caller.scope, key=caller.key, fingerprint=fingerprint(text))
 
 
-def _delivery(request: GenerationRequest) -> Delivery:
+def _delivery(request: GenerationRequest, caller: Preferences) -> Delivery:
     return Delivery(
         extension=request.save_extension,
         name=clean_name(request.save_name),
         base64=request.require_base64,
         webhook=webhook_target(request.webhook_url),
+        owner=caller.owner,
     )

@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[1]
 # Top may import below, never the reverse; names of one row may import each other.
 SERVICE = (
     ("cli",),
-    ("app", "commands", "doctor_command", "cross_origin", "job_parts", "hash_rebuild", "folders"),
+    (
+        "app",
+        "commands",
+        "doctor_command",
+        "cross_origin",
+        "http_protocol",
+        "job_parts",
+        "hash_rebuild",
+        "folders",
+    ),
     ("download_command",),
     ("routers",),
     ("openapi",),
@@ -24,6 +33,7 @@ SERVICE = (
     ("dependencies", "bodies"),
     ("errors",),
     ("submit", "security"),
+    ("rate_limit", "event_tokens", "hosts", "form_body"),
     ("recovery", "job_report", "job_history"),
     ("translate", "translate_back", "respond", "webhooks", "image_log", "job_lookup"),
     ("translate_models", "translate_enhance"),
@@ -35,7 +45,9 @@ SERVICE = (
     ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance", "input_files"),
     ("fetch_rules",),
     ("flags", "log_format", "preferences"),
-    ("schemas", "settings", "exceptions"),
+    ("origins", "request_ids"),
+    ("settings",),
+    ("schemas", "exceptions", "api_keys"),
 )
 CORE = (
     ("engine",),

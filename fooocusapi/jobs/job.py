@@ -31,12 +31,14 @@ class Delivery:
     Attributes:
         name: Stem of the file names; empty = the job's id.
         webhook: Who is told when the job has ended; ``None`` = nobody in particular.
+        owner: Name of the API key that the job was asked for with; empty = none was needed.
     """
 
     extension: SaveExtension = SaveExtension.PNG
     name: str = ""
     base64: bool = False
     webhook: str | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

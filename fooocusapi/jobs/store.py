@@ -86,11 +86,13 @@ class JobFilter:
 
     Attributes:
         before: Only those accepted before the job of that number.
+        owner: Only those of the API key of that name.
     """
 
     statuses: Sequence[JobStatus] = ()
     kinds: Sequence[JobKind] = ()
     before: int | None = None
+    owner: str | None = None
 
 
 class JobStore:
@@ -175,15 +177,24 @@ class JobStore:
             query = query.where(jobs.c.kind.in_(wanted.kinds))
         if wanted.before is not None:
             query = query.where(jobs.c.number < wanted.before)
+        if wanted.owner is not None:
+            query = query.where(_is_of(wanted.owner))
         return self._read(query)
 
     def finished(
-        self, *, limit: int, offset: int = 0, job_id: str | None = None
+        self,
+        *,
+        limit: int,
+        offset: int = 0,
+        job_id: str | None = None,
+        owner: str | None = None,
     ) -> list[JobRecord]:
-        """Jobs that have ended, the one accepted last first."""
+        """Jobs that have ended, the one accepted last first; with an owner, those of its key."""
         query = select(jobs).where(_FINISHED).order_by(jobs.c.number.desc())
         if job_id is not None:
             query = query.where(jobs.c.id == job_id)
+        if owner is not None:
+            query = query.where(_is_of(owner))
         return self._read(query.limit(limit).offset(offset))
 
     def oldest_finished(self, limit: int) -> list[JobRecord]:
@@ -244,6 +255,11 @@ def _connected(engine: Engine) -> Iterator[Connection]:
         cause = error.orig if isinstance(error, DBAPIError) else error
         reason = " ".join(str(cause).split())
         raise StoreError(f"the job store cannot be used: {reason}") from error
+
+
+def _is_of(owner: str) -> ColumnElement[bool]:
+    # Unlike the names of files beside it, an owner's name needs no escape in JSON.
+    return jobs.c.delivery.contains(f'"owner": "{owner}"', autoescape=True)
 
 
 def _change(view: JobView) -> Any:

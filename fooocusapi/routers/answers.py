@@ -47,8 +47,17 @@ PLACE_HEADERS = {**_PLACE, **_headers(Preference_Applied="What of `Prefer` was f
 ANY_ANSWERS: Answers = {500: {"description": "Something unforeseen."}}
 """Of every endpoint."""
 
+_NOT_ADMITTED = "No key, or one that is not for this; or a page that may not call."
+_TOO_MANY: Answers = {
+    429: {
+        "description": "More requests than `--rate-limit` allows.",
+        "headers": RETRY_HEADERS,
+    }
+}
+
 ADMISSION_ANSWERS: Answers = {
-    403: {"description": "The API key is missing or wrong."},
+    403: {"description": _NOT_ADMITTED},
+    **_TOO_MANY,
     **ANY_ANSWERS,
 }
 """Of every endpoint that takes a key."""
@@ -59,17 +68,20 @@ STORE_ANSWERS: Answers = {
 """Of endpoints that look into the job store."""
 
 BODY_ANSWERS: Answers = {
-    413: {"description": "The body or a picture is larger than allowed."},
+    400: {"description": "The form cannot be read."},
+    413: {"description": "The body, a picture or a text is larger than allowed."},
+    415: {"description": "The body is packed (`Content-Encoding`)."},
     422: {"description": "The body cannot be read, or a value is wrong."},
 }
 """Of endpoints that read a body."""
 
 PROBLEM_ANSWERS: Answers = {
     403: {
-        "description": "The API key is missing or wrong.",
+        "description": _NOT_ADMITTED,
         # From which all its other failures are known to be told of like this.
         "content": {PROBLEM: {"schema": reference(ProblemDetails)}},
     },
+    **_TOO_MANY,
     500: {"description": "Something unforeseen, or a file could not be removed."},
     503: {
         "description": "The job store cannot be used, or the server stops.",
@@ -98,8 +110,8 @@ GENERATION_ANSWERS: Answers = {
     400: {
         "model": CodedRefusal,
         "description": (
-            "JSON: `Idempotency-Key` is malformed. Text, `Accept: image/png` only: the job was "
-            "stopped."
+            "JSON: the form cannot be read, or `Idempotency-Key` is malformed. Text, `Accept: "
+            "image/png` only: the job was stopped."
         ),
         "content": _word("USER_CANCEL"),
         "headers": _JOB_HEADERS,
@@ -138,7 +150,10 @@ GENERATION_ANSWERS: Answers = {
 }
 
 ENGINE_ANSWERS: Answers = {
-    429: {"description": "Too many calls wait for the engine."},
+    429: {
+        "description": "Too many calls wait for the engine, or more requests than allowed.",
+        "headers": RETRY_HEADERS,
+    },
     503: {
         "description": (
             "A needed file or library is missing, memory ran out, or the server stops."

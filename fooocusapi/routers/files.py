@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from hashlib import sha256
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -55,7 +56,8 @@ async def get_file(date: str, file_name: str, request: Request, services: Servic
         # What cannot be decoded, another program put there; it is served as it is.
         with suppress(*PICTURE_ERRORS):
             content = await asyncio.to_thread(convert, stored.path, wanted)
-            return Response(content, media_type=wanted, headers=headers)
+            tag = {"ETag": f'"{sha256(content).hexdigest()}"'}
+            return Response(content, media_type=wanted, headers={**headers, **tag})
     return FileResponse(stored.path, media_type=stored.media_type, headers=headers)
 
 

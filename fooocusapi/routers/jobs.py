@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
 
-from fooocusapi.dependencies import ServicesDep
+from fooocusapi.api_keys import Scope
+from fooocusapi.dependencies import CallerDep, LookupDep, ServicesDep
+from fooocusapi.exceptions import HistoryEntryNotFoundError, JobNotFoundError
 from fooocusapi.jobs.job import JobView
 from fooocusapi.respond import queue_sizes, warning_header, warnings_of
 from fooocusapi.routers.answers import STORE_ANSWERS, WARNING_HEADERS
@@ -18,6 +21,9 @@ from fooocusapi.schemas.failures import EntryNotFound
 from fooocusapi.schemas.responses import JobHistory, JobObject, Message, QueueSizes, StopAnswer
 
 router = APIRouter(tags=["Jobs"])
+
+# Of a page beyond this no database could count how many entries it skips.
+_MAX_PAGE = 10**9
 
 
 @router.get(
@@ -31,6 +37,7 @@ router = APIRouter(tags=["Jobs"])
 )
 async def query_job(
     services: ServicesDep,
+    lookup: LookupDep,
     response: Response,
     job_id: str,
     require_step_preview: bool = False,
@@ -42,7 +49,7 @@ async def query_job(
     wanted = require_step_preview or require_step_preivew
 
     def look() -> tuple[JobView, JobObject]:
-        view = services.lookup.find_shown(job_id)
+        view = lookup.find_shown(job_id)
         return view, services.responder.job_object(view, with_preview=wanted)
 
     loop = asyncio.get_running_loop()
@@ -69,17 +76,29 @@ async def job_queue(services: ServicesDep) -> QueueSizes:
 )
 async def history(
     services: ServicesDep,
+    lookup: LookupDep,
+    caller: CallerDep,
     job_id: str | None = None,
-    page: Annotated[int | None, Query(ge=0)] = None,
+    page: Annotated[int | None, Query(ge=0, le=_MAX_PAGE)] = None,
     page_size: Annotated[int | None, Query(ge=1, le=1000)] = None,
     delete: bool = False,
 ) -> JobHistory | Message:
     """Unfinished and finished jobs; with `delete` and a job id, removes that job and its files."""
     loop = asyncio.get_running_loop()
     if not delete:
-        look = partial(services.history.page, job_id=job_id, page=page, page_size=page_size)
+        shown = replace(services.history, owner=caller.owner)
+        look = partial(shown.page, job_id=job_id, page=page, page_size=page_size)
         return await loop.run_in_executor(services.control_threads, look)
-    remove = partial(services.retention.delete, _required(job_id))
+    caller.require(Scope.GENERATE)
+    wanted = _required(job_id)
+
+    def remove() -> None:
+        try:
+            lookup.find(wanted)
+        except JobNotFoundError as error:
+            raise HistoryEntryNotFoundError("no job of that id is in the history") from error
+        services.retention.delete(wanted)
+
     await loop.run_in_executor(services.control_threads, remove)
     return Message(message="Deleted")
 
@@ -93,11 +112,11 @@ async def history(
         409: {"description": "The job of the id given has ended."},
     },
 )
-async def stop(services: ServicesDep, job_id: str | None = None) -> StopAnswer:
+async def stop(services: ServicesDep, lookup: LookupDep, job_id: str | None = None) -> StopAnswer:
     """Stop the running job within one step; waiting jobs go on. With an id, cancel that job."""
-    cancel: Callable[[], object] = services.queue.stop_running
+    cancel: Callable[[], object] = lookup.stop_running
     if job_id is not None:
-        cancel = partial(services.lookup.cancel, job_id)
+        cancel = partial(lookup.cancel, job_id)
     await asyncio.get_running_loop().run_in_executor(services.control_threads, cancel)
     return StopAnswer(msg="success")
 

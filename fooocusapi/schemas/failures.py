@@ -55,6 +55,7 @@ class ProblemDetails(BaseModel):
     detail: str
     instance: str = Field(description="The path that was asked.")
     code: str = Field(description="A word for programs.")
+    request_id: str = Field(description="As in the header `X-Request-ID`.")
     errors: list[FieldComplaint] | None = Field(
         default=None, description="Only with the code `invalid_request`."
     )

@@ -5,13 +5,13 @@ Pure functions; uploads stay in the result as they are. Knows no ranges and no d
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fooocusapi.exceptions import InvalidFieldError
+from fooocusapi.schemas.json_text import read_json
 from fooocusapi.schemas.parameters import EnhanceRegion, ImagePrompt
 from fooocusapi.schemas.pictures import Location
 from fooocusapi.schemas.vocabulary import PLACEHOLDERS
@@ -143,7 +143,7 @@ def _is_empty(value: Any) -> bool:
 def _names(value: Any) -> list[Any]:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            names = json.loads(value)
+            names = read_json(value)
         except (ValueError, RecursionError):
             return [value]
         return names if isinstance(names, list) else [value]
@@ -154,6 +154,6 @@ def _json_value(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         raise InvalidFieldError((name,), "a text holding JSON is wanted, not a file")
     try:
-        return json.loads(value)
+        return read_json(value)
     except (ValueError, RecursionError) as error:
         raise InvalidFieldError((name,), f"this is not valid JSON: {error}", value) from error

@@ -148,6 +148,13 @@ class Message(BaseModel):
     message: str
 
 
+class EventsToken(BaseModel):
+    """What a browser follows a job with."""
+
+    token: str
+    expires_in: int = Field(description="Seconds.")
+
+
 class HealthReport(BaseModel):
     """Whether the server lives."""
 

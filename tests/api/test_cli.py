@@ -119,7 +119,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_malformed_files_are_told_once_and_the_server_starts(
+def test_b66_malformed_files_are_told_once_and_the_server_starts(
     start: Start, tmp_path: Path, fault: Fault
 ) -> None:
     config = fault.write(tmp_path / "config.txt")
@@ -161,7 +161,30 @@ def test_the_configuration_is_printed_with_its_sources_and_what_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_start_that_is_refused_ends_the_process_with_status_2_and_one_line() -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "cannot be read"),
+        ("anna:1234:read", "line 1: wanted is name:sha256:scopes"),
+        (f"anna:{'0' * 64}:read\nanna:{'1' * 64}:read", "two API keys have the name anna"),
+    ],
+    ids=["no file", "a key in place of its hash", "a name twice"],
+)
+def test_b64_keys_that_cannot_be_read_are_refused_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, reason: str
+) -> None:
+    path = tmp_path / "keys"
+    if text is not None:
+        path.write_text(text, "utf-8")
+    with pytest.raises(SystemExit) as caught:
+        main(["config", "--api-keys-file", str(path)])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
+    assert "1234" not in line
+
+
+def test_b64_a_start_that_is_refused_ends_the_process_with_status_2_and_one_line() -> None:
     command = [sys.executable, "main.py", "--preset", "nonsense"]
     done = subprocess.run(
         command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=False
@@ -187,7 +210,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
     return refused
 
 
-def test_a_folder_that_cannot_be_written_is_refused(refused: Refused, tmp_path: Path) -> None:
+def test_b64_a_folder_that_cannot_be_written_is_refused(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     below = str(tmp_path / "file" / "x")
     assert "output folder" in refused("--port", "0", "--output-path", below)
@@ -198,7 +221,7 @@ def test_a_folder_that_cannot_be_written_is_refused(refused: Refused, tmp_path: 
     assert "temporary folder" in refused(*places, "--temp-path", below)
 
 
-def test_a_port_that_is_taken_is_refused(refused: Refused, tmp_path: Path) -> None:
+def test_b64_a_port_that_is_taken_is_refused(refused: Refused, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

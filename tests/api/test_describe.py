@@ -123,7 +123,7 @@ def test_what_is_transparent_is_white(client: TestClient) -> None:
         "number",
     ],
 )
-def test_bad_input_is_refused_naming_the_field(
+def test_b63_bad_input_is_refused_naming_the_field(
     client: TestClient,
     engine: FakeEngine,
     request_parts: dict[str, Any],

@@ -105,7 +105,10 @@ LEGACY = [
     "disable-server-info",
     "multi-user",
 ]
-VALUES = {"webhook-url": "http://receiver.example/hook"}
+VALUES = {
+    "webhook-url": "http://receiver.example/hook",
+    "cors-allow-origins": "https://page.example",
+}
 
 
 def test_every_documented_flag_is_in_the_table_once() -> None:
@@ -177,10 +180,19 @@ def test_a_list_is_given_at_once_or_piece_by_piece() -> None:
         ["--attention-split", "--attention-pytorch"],
         ["--async-cuda-allocation", "--disable-async-cuda-allocation"],
         ["positional"],
+        ["--rate-limit", "-1"],
+        ["--max-body-size", "0"],
+        ["--cors-allow-origins", "page.example"],
+        ["--cors-allow-origins", "https://page.example/path"],
+        ["--cors-allow-origins", "https://page.example, null"],
+        ["--apikey", ""],
+        ["--apikey", " key"],
+        ["--apikey", "schlüssel"],
+        ["--apikey", "two\nlines"],
     ],
     ids=" ".join,
 )
-def test_usage_errors_end_with_status_2(
+def test_b64_usage_errors_end_with_status_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -221,7 +233,7 @@ def test_group_of_the_command_line_wins_over_the_environment() -> None:
         ("APIKEY", "schlüssel"),
     ],
 )
-def test_bad_environment_ends_with_status_2(
+def test_b64_bad_environment_ends_with_status_2(
     name: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -162,7 +162,7 @@ def test_what_is_transparent_is_white_to_the_network(
         ("dino_prompt_text", "a" * 100_000, "at most 2000"),
     ],
 )
-def test_a_field_that_cannot_be_used_is_named(
+def test_b63_a_field_that_cannot_be_used_is_named(
     client: TestClient, engine: FakeEngine, field: str, value: object, message: str
 ) -> None:
     answer = client.post(URL, json={"image": encoded(half_red()), field: value})
@@ -173,7 +173,7 @@ def test_a_field_that_cannot_be_used_is_named(
     assert engine.masked == []
 
 
-def test_a_missing_picture_and_a_number_that_is_none_are_refused(client: TestClient) -> None:
+def test_b63_a_missing_picture_and_a_number_that_is_none_are_refused(client: TestClient) -> None:
     missing = client.post(URL, json={})
     assert missing.json()["detail"][0]["loc"] == ["body", "image"]
     body = f'{{"image": "{encoded(half_red())}", "box_threshold": NaN}}'

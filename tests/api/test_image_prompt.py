@@ -253,7 +253,7 @@ def test_a_kind_that_is_not_said_is_image_prompt(client: TestClient, engine: Fak
 NOTHING = [None, "", " ", "None", "none", "null", "string"]
 
 
-def test_entries_without_a_picture_are_passed_over(ask: Asker) -> None:
+def test_b41_entries_without_a_picture_are_passed_over(ask: Asker) -> None:
     empty = [{}, *({"cn_img": value, "cn_stop": 0.4} for value in NOTHING)]
     assert colours(ask(*empty, PROMPTS[0], *empty, PROMPTS[1])) == COLOURS[:2]
 
@@ -281,13 +281,13 @@ def test_client_sends_empty_files_for_slots_without_a_picture(
     assert [prompt.kind for prompt in prompts] == [ControlKind.IMAGE_PROMPT, ControlKind.CPDS]
 
 
-def test_more_than_four_are_cut_with_a_warning(ask: Asker) -> None:
+def test_b41_more_than_four_are_cut_with_a_warning(ask: Asker) -> None:
     asked, warning = ask.whatever(image_prompts=[{}, *PROMPTS])
     assert colours(asked.image_prompts) == COLOURS[:4]
     assert "only the first 4 are used" in warning
 
 
-def test_a_form_with_more_than_four_is_cut_too(client: TestClient, engine: FakeEngine) -> None:
+def test_b41_a_form_with_more_than_four_is_cut_too(client: TestClient, engine: FakeEngine) -> None:
     files = {f"cn_img{slot}": data for slot, data in enumerate(PICTURES, 1)}
     answer = client.post(V1, data=SMALL_FORM, files=files)
     assert colours(engine.asked[-1].image_prompts) == COLOURS[:4]
@@ -338,7 +338,7 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("field", "value", "told"), BAD_VALUES)
 @pytest.mark.parametrize("url", [V1, V2, WITH_IP])
-def test_wrong_values_are_refused_and_named_by_their_place(
+def test_b41_wrong_values_are_refused_and_named_by_their_place(
     client: TestClient, url: str, field: str, value: Any, told: str
 ) -> None:
     body = {**SMALL, "image_prompts": [{}, {**PROMPT, field: value}]}
@@ -629,7 +629,7 @@ def test_showing_control_pictures_needs_no_models(ask: Asker, core: CoreConfig, 
 @pytest.mark.parametrize(
     ("width", "height"), [(1, 1), (8192, 1), (1, 8192), (2, 400_000), (40_000, 3)]
 )
-def test_thin_pictures_are_accepted_or_refused_and_never_fail(
+def test_b37_thin_pictures_are_accepted_or_refused_and_never_fail(
     client: TestClient, engine: FakeEngine, kind: str, width: int, height: int
 ) -> None:
     prompt = {"cn_img": as_base64(encode(plain(width, height))), "cn_type": kind}

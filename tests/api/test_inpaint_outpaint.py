@@ -187,7 +187,9 @@ def test_defect_b3_sides_of_a_form_are_read_in_every_spelling(
 
 
 @pytest.mark.parametrize("given", ["Up", ["Left", "Middle"], [5], 5])
-def test_other_sides_are_refused_and_the_known_ones_told(client: TestClient, given: object) -> None:
+def test_b15_other_sides_are_refused_and_the_known_ones_told(
+    client: TestClient, given: object
+) -> None:
     body = {**SMALL, "input_image": TEXT, "outpaint_selections": given}
     text = refusal(client.post(V2, json=body), "outpaint_selections")
     assert "'Bottom'" in text or "list" in text
@@ -211,7 +213,7 @@ def test_distances_of_sides_that_are_not_selected_are_ignored(ask: Asker) -> Non
 
 
 @pytest.mark.parametrize("distance", [4097, 100_000, 1.5, "far", True])
-def test_other_distances_are_refused(client: TestClient, distance: object) -> None:
+def test_b15_other_distances_are_refused(client: TestClient, distance: object) -> None:
     body = {**SMALL, "input_image": TEXT, "outpaint_distance_top": distance}
     refusal(client.post(V2, json=body), "outpaint_distance_top")
 
@@ -241,7 +243,7 @@ def test_decision_d6_a_mask_with_alpha_lies_over_black(ask: Asker) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(48, 40), (300, 20), (1, 1)])
-def test_a_mask_of_another_size_is_accepted(ask: Asker, width: int, height: int) -> None:
+def test_b40_a_mask_of_another_size_is_accepted(ask: Asker, width: int, height: int) -> None:
     asked = ask(input_mask=as_base64(encode(plain(width, height, 255, "L"))))
     assert asked.mask is not None
     assert asked.mask.shape == (height, width, 3)
@@ -269,7 +271,7 @@ NO_MASK: Mapping[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fields", NO_MASK.values(), ids=NO_MASK)
-def test_with_nothing_to_do_the_picture_is_made_from_the_prompt_and_the_caller_told(
+def test_b40_with_nothing_to_do_the_picture_is_made_from_the_prompt_and_the_caller_told(
     ask: Asker, fields: dict[str, Any]
 ) -> None:
     asked, warning = ask.whatever(**fields)
@@ -295,7 +297,7 @@ def test_a_form_without_a_mask_may_extend_sides(
 
 
 @pytest.mark.parametrize("field", ["black and inverted", "white", "grown"])
-def test_masks_with_something_white_are_used(ask: Asker, field: str) -> None:
+def test_b40_masks_with_something_white_are_used(ask: Asker, field: str) -> None:
     fields: dict[str, Any] = {
         "black and inverted": {
             "input_mask": as_base64(BLACK),
@@ -377,7 +379,7 @@ def test_without_a_usable_picture_the_field_is_named(client: TestClient, value: 
 
 
 @pytest.mark.parametrize("value", ["@@", as_base64(b"no picture"), 5, "http://127.0.0.1/m.png"])
-def test_an_unusable_mask_is_named(client: TestClient, value: object) -> None:
+def test_b40_an_unusable_mask_is_named(client: TestClient, value: object) -> None:
     body = {**SMALL, "input_image": TEXT, "input_mask": value}
     refusal(client.post(V2, json=body), "input_mask")
 
@@ -396,7 +398,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("data", MODES.values(), ids=MODES)
-def test_every_kind_of_picture_becomes_rgb_of_eight_bits(ask: Asker, data: bytes) -> None:
+def test_b38_every_kind_of_picture_becomes_rgb_of_eight_bits(ask: Asker, data: bytes) -> None:
     asked = ask(input_image=as_base64(data), input_mask=as_base64(WHITE))
     assert asked.image.shape == (80, 96, 3)
     assert asked.image.dtype == np.uint8
@@ -413,7 +415,7 @@ def test_every_kind_of_mask_is_read(ask: Asker, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("width", "height"), [(1, 1), (8192, 1), (1, 8192), (3, 3), (2, 600_000), (40_000, 3)]
 )
-def test_thin_pictures_become_jobs_or_are_refused(
+def test_b37_thin_pictures_become_jobs_or_are_refused(
     client: TestClient, engine: FakeEngine, width: int, height: int, fields: dict[str, Any]
 ) -> None:
     body = {**SMALL, "input_image": as_base64(encode(plain(width, height))), **fields}

@@ -56,19 +56,19 @@ def test_preflight_is_answered(client: TestClient) -> None:
     assert answer.headers["Access-Control-Allow-Headers"] == "x-api-key,content-type"
 
 
-def test_origins_can_be_narrowed(make_client: MakeClient) -> None:
+def test_b55_origins_can_be_narrowed(make_client: MakeClient) -> None:
     client = make_client(cors_origins=("https://mine.example",))
     assert "Access-Control-Allow-Origin" not in client.get("/ping", headers=ORIGIN).headers
     mine = client.get("/ping", headers={"origin": "https://mine.example"})
     assert mine.headers["Access-Control-Allow-Origin"] == "https://mine.example"
 
 
-def test_keyed_server_allows_no_credentials_from_just_anywhere(make_client: MakeClient) -> None:
+def test_b55_keyed_server_allows_no_credentials_from_just_anywhere(make_client: MakeClient) -> None:
     answer = make_client(apikey="k").get("/ping", headers={**ORIGIN, "x-api-key": "k"})
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-def test_pages_without_an_origin_of_their_own_get_no_credentials(client: TestClient) -> None:
+def test_b55_pages_without_an_origin_of_their_own_get_no_credentials(client: TestClient) -> None:
     wanted = {"origin": "null", "access-control-request-method": "POST"}
     for answer in (
         client.get("/ping", headers={"origin": "null"}),

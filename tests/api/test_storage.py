@@ -44,7 +44,7 @@ def storage(tmp_path: Path) -> Storage:
         ("狐" * 120, "狐" * 66),
     ],
 )
-def test_names_keep_what_is_harmless(name: str, cleaned: str) -> None:
+def test_b23_names_keep_what_is_harmless(name: str, cleaned: str) -> None:
     assert clean_name(name) == cleaned
 
 
@@ -66,7 +66,7 @@ def test_picture_is_saved_under_the_date(
         assert picture.getexif()[0x9286] == RECORD.text.encode()
 
 
-def test_nothing_is_overwritten(storage: Storage) -> None:
+def test_b23_nothing_is_overwritten(storage: Storage) -> None:
     names = [
         storage.save(
             PICTURE, stem="fox", index=0, extension=SaveExtension.PNG, warn=pytest.fail

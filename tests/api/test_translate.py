@@ -260,7 +260,7 @@ MODELS = [
 @pytest.mark.parametrize(
     ("fields", "told"), [(fields, told) for fields, told, *_ in TOLERATED] + MODELS
 )
-def test_what_is_unknown_is_replaced_or_left_out_with_a_warning(
+def test_b17a_what_is_unknown_is_replaced_or_left_out_with_a_warning(
     ask: Asker, fields: dict[str, Any], told: str
 ) -> None:
     asked, warning = ask(**fields)
@@ -273,7 +273,7 @@ def test_what_is_unknown_is_replaced_or_left_out_with_a_warning(
 @pytest.mark.parametrize(
     ("fields", "field", "allowed"), [(fields, *rest) for fields, _, *rest in TOLERATED]
 )
-def test_strict_refuses_what_is_otherwise_tolerated_and_tells_what_is_allowed(
+def test_b17a_strict_refuses_what_is_otherwise_tolerated_and_tells_what_is_allowed(
     make_client: MakeClient, fields: dict[str, Any], field: str, allowed: str
 ) -> None:
     answer = make_client(strict=True).post(URL, json={**QUIET, **fields})
@@ -437,7 +437,7 @@ def test_fields_of_other_programs_are_ignored_even_if_strict(
     assert ask_strictly(**fields)[1] == ""
 
 
-def test_many_misspelt_fields_cost_no_time(ask: Asker) -> None:
+def test_b22_many_misspelt_fields_cost_no_time(ask: Asker) -> None:
     began = time.monotonic()
     ask(**{f"promt_{number}": 1 for number in range(20_000)})
     assert time.monotonic() - began < 2

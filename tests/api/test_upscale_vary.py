@@ -180,7 +180,7 @@ def test_defect_b25_decision_d15_the_factor_counts_for_custom_only(
 
 
 @pytest.mark.parametrize("value", [0.1, 0.99, 5.01, 100, "nan", "much"])
-def test_factors_out_of_range_are_refused(client: TestClient, value: object) -> None:
+def test_b16_factors_out_of_range_are_refused(client: TestClient, value: object) -> None:
     body = {**SMALL, "input_image": as_base64(PICTURE), "upscale_value": value}
     refusal(client.post(V2, json=body), "upscale_value")
 
@@ -294,7 +294,7 @@ def test_alpha_is_laid_over_white_as_the_reference_does(ask: Asker) -> None:
     ],
     ids=["CMYK white", "CMYK red", "turned by EXIF"],
 )
-def test_photos_of_cameras_and_printers_are_read(
+def test_b38_photos_of_cameras_and_printers_are_read(
     ask: Asker, data: bytes, colour: tuple[int, ...]
 ) -> None:
     image = ask(input_image=as_base64(data)).image
@@ -306,7 +306,7 @@ def test_photos_of_cameras_and_printers_are_read(
 @pytest.mark.parametrize(
     ("width", "height"), [(1, 1), (8192, 1), (1, 8192), (2, 400_000), (40_000, 3)]
 )
-def test_thin_pictures_become_jobs_or_are_refused(
+def test_b37_thin_pictures_become_jobs_or_are_refused(
     client: TestClient, engine: FakeEngine, method: str, width: int, height: int
 ) -> None:
     data = {**SMALL_FORM, "uov_method": str(method)}
@@ -318,7 +318,7 @@ def test_thin_pictures_become_jobs_or_are_refused(
         assert "too thin" in refusal(answer, "input_image")
 
 
-def test_a_single_pixel_can_be_enlarged_but_not_varied(client: TestClient) -> None:
+def test_b37_a_single_pixel_can_be_enlarged_but_not_varied(client: TestClient) -> None:
     body = {**SMALL, "input_image": as_base64(encode(plain(1, 1)))}
     assert client.post(V2, json={**body, "uov_method": UPSCALE}).status_code == 200
     varied = client.post(V2, json={**body, "uov_method": VARY})
@@ -334,7 +334,7 @@ def test_a_single_pixel_can_be_enlarged_but_not_varied(client: TestClient) -> No
         ({"uov_method": "Upscale (Custom)"}, "upscale_value"),
     ],
 )
-def test_results_beyond_the_pixel_limit_are_refused(
+def test_b16_results_beyond_the_pixel_limit_are_refused(
     client: TestClient, fields: dict[str, Any], location: str
 ) -> None:
     # 4 x 24 000 000 pixels.

@@ -65,14 +65,16 @@ def test_names_match_with_either_separator(
 @pytest.mark.parametrize(
     "name", ["../secret.safetensors", "/etc/passwd", "C:\\x.ckpt", "./b.safetensors", "", "\0"]
 )
-def test_a_name_never_leads_out_of_the_folders(name: str, catalog: Catalog, tmp_path: Path) -> None:
+def test_b18_a_name_never_leads_out_of_the_folders(
+    name: str, catalog: Catalog, tmp_path: Path
+) -> None:
     assert catalog.match(ModelKind.CHECKPOINT, name) is None
     with pytest.raises(ModelNotFoundError) as raised:
         catalog.find(ModelKind.CHECKPOINT, name)
     assert f"{tmp_path / 'a'}, {tmp_path / 'b'}" in str(raised.value)
 
 
-def test_a_file_whose_name_is_not_utf8_is_left_out_and_logged_once(
+def test_b65_a_file_whose_name_is_not_utf8_is_left_out_and_logged_once(
     catalog: Catalog, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = catalog.names(ModelKind.CHECKPOINT)
@@ -103,7 +105,29 @@ def test_the_base_model_is_the_default_or_the_first_previous_one_that_exists(
     assert choose_base(Catalog(config.folders), defaults) == expected
 
 
-def test_ten_thousand_files_take_little_more_than_the_bare_walk(tmp_path: Path) -> None:
+def test_b65_links_that_lead_back_are_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "loras"
+    folder.mkdir(parents=True)
+    (folder / "back").symlink_to(folder)
+    (folder / "loop.safetensors").symlink_to("loop.safetensors")
+    (folder / "line\nend.safetensors").touch()
+    catalog = Catalog(load_config(root=tmp_path, environ={}).folders)
+    assert catalog.names(ModelKind.LORA) == ["line\nend.safetensors", "loop.safetensors"]
+
+
+@pytest.mark.slow
+def test_b65_a_hundred_thousand_files_are_listed_in_two_seconds(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "loras"
+    folder.mkdir(parents=True)
+    for number in range(100_000):
+        (folder / f"{number}.safetensors").touch()
+    catalog = Catalog(load_config(root=tmp_path, environ={}).folders)
+    began = time.process_time()
+    assert len(catalog.names(ModelKind.LORA)) == 100_000
+    assert time.process_time() - began < 2
+
+
+def test_b65_ten_thousand_files_take_little_more_than_the_bare_walk(tmp_path: Path) -> None:
     for number in range(20):
         folder = tmp_path / "models" / "loras" / f"folder {number}"
         folder.mkdir(parents=True)

@@ -146,7 +146,7 @@ def test_values_of_a_config_file(
         ("path_vae", ["a", None], "a folder"),
     ],
 )
-def test_a_value_that_is_not_allowed_leaves_a_warning_and_the_built_in_one(
+def test_b64_a_value_that_is_not_allowed_leaves_a_warning_and_the_built_in_one(
     key: str, value: Any, allowed: str, tmp_path: Path
 ) -> None:
     config = load(tmp_path, {key: value})
@@ -239,7 +239,7 @@ def test_an_unknown_preset_is_refused_naming_the_others(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("name", FILES)
-def test_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
+def test_b66_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
     name: str, fault: Fault, tmp_path: Path
 ) -> None:
     path = fault.write(tmp_path / name)
@@ -258,7 +258,7 @@ def test_a_malformed_default_preset_that_is_chosen_too_is_told_once(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_value_of_a_wrong_type_is_left_out_with_its_file_and_line(
+def test_b66_a_value_of_a_wrong_type_is_left_out_with_its_file_and_line(
     name: str, tmp_path: Path
 ) -> None:
     path = tmp_path / name

@@ -154,7 +154,7 @@ def test_the_users_file_of_a_name_comes_first(tmp_path: Path) -> None:
     assert found["default"] == [mine, PRESETS_FOLDER / "default.json"]
 
 
-def test_a_preset_that_is_no_object_is_refused(tmp_path: Path) -> None:
+def test_b66_a_preset_that_is_no_object_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.json"
     path.write_text("[]", encoding="utf-8")
     with pytest.raises(InvalidInputError, match=r"list\.json, line 1: this is not a JSON object"):

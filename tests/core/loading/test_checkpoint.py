@@ -299,7 +299,7 @@ def test_an_unexpected_entry_is_named(tensors: dict[str, Tensor]) -> None:
         build_checkpoint(file, CPU)
 
 
-def test_a_wrong_shape_is_named(tensors: dict[str, Tensor]) -> None:
+def test_b65_a_wrong_shape_is_named(tensors: dict[str, Tensor]) -> None:
     file = make_file({**tensors, f"{UNET}time_embed.0.bias": torch.zeros(5)})
     with pytest.raises(ModelFileError, match=r"shape \(5,\)"):
         build_checkpoint(file, CPU)
@@ -323,7 +323,7 @@ def test_a_missing_vae_is_an_error_unless_another_one_is_given(
     ],
     ids=["lora", "unet-only"],
 )
-def test_a_file_that_is_no_checkpoint_is_refused(names: list[str], message: str) -> None:
+def test_b65_a_file_that_is_no_checkpoint_is_refused(names: list[str], message: str) -> None:
     file = make_file(dict.fromkeys(names, torch.zeros(1)))
     with pytest.raises(ModelFileError, match=message):
         detect_kind(file)

@@ -265,7 +265,7 @@ def test_entries_for_layers_this_unet_lacks_match_but_are_reported(
     assert "mid_block.resnets.0.conv_shortcut.weight" in found.warnings[0]
 
 
-def test_a_lora_of_another_size_is_left_out_with_a_warning(
+def test_b65_a_lora_of_another_size_is_left_out_with_a_warning(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     key = "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
@@ -292,7 +292,7 @@ def test_a_torch_file_reads_like_a_safetensors_file(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_not_finite_are_an_error(value: float, tmp_path: Path) -> None:
+def test_b65_values_that_are_not_finite_are_an_error(value: float, tmp_path: Path) -> None:
     entries = pair(LAYER)
     entries[f"{LAYER}.lora_up.weight"][3, 1] = value
     save_file(entries, tmp_path / "broken.safetensors")
@@ -301,7 +301,7 @@ def test_values_that_are_not_finite_are_an_error(value: float, tmp_path: Path) -
         read_lora(tmp_path / "broken.safetensors")
 
 
-def test_a_truncated_file_is_an_error(weights: Path, tmp_path: Path) -> None:
+def test_b65_a_truncated_file_is_an_error(weights: Path, tmp_path: Path) -> None:
     content = (weights / "loras" / "tiny_lora.safetensors").read_bytes()
     (tmp_path / "half.safetensors").write_bytes(content[: len(content) // 2])
 
@@ -309,7 +309,7 @@ def test_a_truncated_file_is_an_error(weights: Path, tmp_path: Path) -> None:
         read_lora(tmp_path / "half.safetensors")
 
 
-def test_a_pickle_with_code_is_an_error(tmp_path: Path) -> None:
+def test_b65_a_pickle_with_code_is_an_error(tmp_path: Path) -> None:
     torch.save({"a": print}, tmp_path / "code.pt")
 
     with pytest.raises(ModelFileError, match=r"code\.pt"):

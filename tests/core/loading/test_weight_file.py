@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,7 +40,9 @@ def test_a_torch_file_gives_its_tensors(tmp_path: Path, key: str | None) -> None
 
 @pytest.mark.parametrize("length", [0, 5, 100, -1])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_truncated_file_is_an_error_naming_it(tmp_path: Path, suffix: str, length: int) -> None:
+def test_b65_a_truncated_file_is_an_error_naming_it(
+    tmp_path: Path, suffix: str, length: int
+) -> None:
     path = tmp_path / f"model{suffix}"
     tensors = {"a": torch.ones(100)}
     if suffix == ".safetensors":
@@ -50,7 +55,9 @@ def test_a_truncated_file_is_an_error_naming_it(tmp_path: Path, suffix: str, len
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
-def test_a_missing_file_or_one_of_another_format_is_an_error(tmp_path: Path, suffix: str) -> None:
+def test_b65_a_missing_file_or_one_of_another_format_is_an_error(
+    tmp_path: Path, suffix: str
+) -> None:
     path = tmp_path / f"model{suffix}"
     with pytest.raises(ModelFileError, match="model"):
         read_weights(path)
@@ -59,7 +66,7 @@ def test_a_missing_file_or_one_of_another_format_is_an_error(tmp_path: Path, suf
         read_weights(path)
 
 
-def test_nothing_in_a_torch_file_is_executed(
+def test_b65_nothing_in_a_torch_file_is_executed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.ckpt"
@@ -76,3 +83,44 @@ def test_a_file_without_tensors_is_an_error(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "b.pt")
     with pytest.raises(ModelFileError, match="table"):
         read_weights(tmp_path / "b.pt")
+
+
+def entry(start: int = 0, stop: int = 8, **changes: Any) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": [2], "data_offsets": [start, stop], **changes}
+
+
+HEADERS: dict[str, tuple[dict[str, Any], int | None]] = {
+    "length 2^63": ({"a": entry()}, 2**63),
+    "length 2^64 - 1": ({"a": entry()}, 2**64 - 1),
+    "length beyond the file": ({"a": entry()}, 10_000),
+    "length 100 MB and more": ({"a": entry()}, 100_000_001),
+    "overlapping offsets": ({"a": entry(), "b": entry(4, 12)}, None),
+    "offsets beyond the file": ({"a": entry(0, 80, shape=[20])}, None),
+    "offsets backwards": ({"a": entry(8, 0)}, None),
+    "negative offsets": ({"a": entry(-8, 0)}, None),
+    "a hole": ({"a": entry(), "b": entry(12, 20)}, None),
+    "unknown dtype": ({"a": entry(dtype="F33")}, None),
+    "shape of another size": ({"a": entry(shape=[3])}, None),
+    "shape beyond all numbers": ({"a": entry(shape=[2**40, 2**40])}, None),
+    "no object": ({"a": 5}, None),
+}
+
+
+@pytest.mark.parametrize("what", HEADERS)
+def test_b65_a_header_that_makes_no_sense_is_an_error_naming_the_file(
+    tmp_path: Path, what: str
+) -> None:
+    header, length = HEADERS[what]
+    text = json.dumps(header).encode()
+    path = tmp_path / "model.safetensors"
+    stated = len(text) if length is None else length
+    path.write_bytes(struct.pack("<Q", stated) + text + bytes(24))
+    with pytest.raises(ModelFileError, match="model.safetensors"):
+        read_weights(path)
+
+
+def test_b65_a_link_to_itself_is_an_error_naming_it(tmp_path: Path) -> None:
+    for name in ("loop.safetensors", "loop.ckpt"):
+        (tmp_path / name).symlink_to(name)
+        with pytest.raises(ModelFileError, match="loop"):
+            read_weights(tmp_path / name)

@@ -18,7 +18,7 @@ def test_arrays_give_one_option_per_picture(text: str, image: int, expected: str
 
 
 @pytest.mark.parametrize("case", CHECKS, ids=lambda case: case["text"])
-def test_arrays_go_through_all_combinations(case: dict[str, Any]) -> None:
+def test_b08_arrays_go_through_all_combinations(case: dict[str, Any]) -> None:
     assert [fill_arrays(case["text"], image) for image in range(7)] == case["out"]
 
 

@@ -149,7 +149,7 @@ def test_unknown_names_are_warned_of_or_refused(tmp_path: Path) -> None:
         compose("a cat", styles=("Nope",))
 
 
-def test_control_characters_other_than_tabs_and_line_ends_are_left_out() -> None:
+def test_b04_control_characters_other_than_tabs_and_line_ends_are_left_out() -> None:
     composed = compose("a\0 \x1bcat\ton\x7f\r\nmore\x08", "\x01dull\nbad\0")
     picture = composed.pictures[0]
     assert picture.positive == ("a cat\ton", "more")

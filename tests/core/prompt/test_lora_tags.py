@@ -58,20 +58,20 @@ def test_given_loras_are_not_limited_when_no_tag_adds_one() -> None:
         ("<lora:x:1> <lora:x:2> <lora:a:1>", ("x",)),
     ],
 )
-def test_names_without_a_file_are_reported(prompt: str, unknown: tuple[str, ...]) -> None:
+def test_b07_names_without_a_file_are_reported(prompt: str, unknown: tuple[str, ...]) -> None:
     assert take(prompt).unknown == unknown
 
 
 @pytest.mark.parametrize("weight", ["inf", "nan", "1e3", "", "+"])
-def test_a_weight_that_is_no_number_leaves_the_tag_in_the_text(weight: str) -> None:
+def test_b07_a_weight_that_is_no_number_leaves_the_tag_in_the_text(weight: str) -> None:
     tag = f"<lora:a:{weight}>"
     assert (take(tag).text, take(tag).loras) == (tag, ())
 
 
-def test_a_weight_beyond_all_numbers_is_refused() -> None:
+def test_b07_a_weight_beyond_all_numbers_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="'a'"):
         take(f"<lora:a:{'9' * 400}>")
 
 
-def test_a_thousand_tags_add_one_lora() -> None:
+def test_b07_a_thousand_tags_add_one_lora() -> None:
     assert take("<lora:a:0.5>" * 1000).loras == loras([["a.safetensors", 0.5]])

@@ -115,7 +115,7 @@ def test_a_later_file_of_the_user_wins_but_keeps_the_place(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("name", ["mine.json", "sub/mine.json", PACKS[0]])
-def test_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
+def test_b66_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
     name: str, fault: Fault, tmp_path: Path
 ) -> None:
     path = fault.write(tmp_path / name)
@@ -126,7 +126,7 @@ def test_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
     assert library.names == ("Other", *load_styles(None).names)
 
 
-def test_lists_inside_each_other_without_end_are_left_out(tmp_path: Path) -> None:
+def test_b66_lists_inside_each_other_without_end_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("[" * 100_000, encoding="utf-8")
     (warning,) = load_styles(tmp_path).warnings
     assert "mine.json" in warning

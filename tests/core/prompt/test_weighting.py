@@ -36,7 +36,7 @@ def test_groups_set_the_weight(text: str, expected: list[tuple[str, float]]) -> 
 @pytest.mark.parametrize(
     "text", ["(:1.2)", "(a:1.5x)", "(a:)", "(a:nan)", "(a:inf)", "(a:1e309)", "(a:-1e39)"]
 )
-def test_what_is_no_number_stays_text(text: str) -> None:
+def test_b05_what_is_no_number_stays_text(text: str) -> None:
     assert runs(text) == [(text[1:-1], 1.1)]
 
 
@@ -62,7 +62,9 @@ def test_escaped_parentheses_are_text(text: str, expected: list[tuple[str, float
         ("a) ((b)) (c)", [("a) (", 1.0), ("b", 1.1), (") (c)", 1.0)]),
     ],
 )
-def test_parentheses_without_partner_are_text(text: str, expected: list[tuple[str, float]]) -> None:
+def test_b05_parentheses_without_partner_are_text(
+    text: str, expected: list[tuple[str, float]]
+) -> None:
     assert runs(text) == expected
 
 
@@ -77,7 +79,7 @@ def test_parentheses_without_partner_are_text(text: str, expected: list[tuple[st
     ],
     ids=["opening", "closing", "nested", "nested numbers", "half closed"],
 )
-def test_any_number_of_parentheses_gives_finite_weights(text: str) -> None:
+def test_b05_any_number_of_parentheses_gives_finite_weights(text: str) -> None:
     assert all(math.isfinite(run.weight) for run in parse_weights(text))
     assert all(run.weight <= FLOAT32_MAX for run in parse_weights(text))
 
@@ -91,7 +93,7 @@ def test_any_number_of_parentheses_gives_finite_weights(text: str) -> None:
     ],
     ids=["no number inside", "a colon each", "long number"],
 )
-def test_the_longest_prompt_is_parsed_at_once(text: str) -> None:
+def test_b05_the_longest_prompt_is_parsed_at_once(text: str) -> None:
     began = time.process_time()
     parse_weights(text)
     assert time.process_time() - began < 2.0

@@ -62,26 +62,26 @@ def test_the_first_file_of_a_name_counts(tmp_path: Path) -> None:
     assert text == "mine lighthouse"
 
 
-def test_a_wildcard_that_names_itself_ends(tmp_path: Path) -> None:
+def test_b06_a_wildcard_that_names_itself_ends(tmp_path: Path) -> None:
     folder = write_files(tmp_path, {"a": ["x __a__"]})
     assert fill(folder, "__a__") == "x " * 64 + "__a__"
 
 
-def test_a_wildcard_that_doubles_itself_is_refused(tmp_path: Path) -> None:
+def test_b06_a_wildcard_that_doubles_itself_is_refused(tmp_path: Path) -> None:
     folder = write_files(tmp_path, {"a": ["__a__ __a__ and more"]})
     with pytest.raises(InvalidInputError, match="'a'"):
         fill(folder, "__a__")
 
 
 @pytest.mark.parametrize("text", ["__../secret__", "__a/b__", "__..__"])
-def test_a_placeholder_is_no_path(text: str, tmp_path: Path) -> None:
+def test_b06_a_placeholder_is_no_path(text: str, tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
     folder = write_files(tmp_path / "wildcards", {"a/b": ["inside"]})
     assert fill(folder, text) == text
 
 
 @pytest.mark.parametrize("fault", TEXT_FAULTS, ids=lambda fault: fault.name)
-def test_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
+def test_b66_a_malformed_file_is_left_out_with_one_warning_naming_file_and_line(
     fault: Fault, tmp_path: Path
 ) -> None:
     path = fault.write(tmp_path / "sub" / "hue.txt")
@@ -110,7 +110,7 @@ def test_the_longest_prompt_is_filled_at_once(tmp_path: Path) -> None:
     assert filled == " ".join(f"n{number} red" for number in range(50_000))
 
 
-def test_too_many_glued_placeholders_are_refused(tmp_path: Path) -> None:
+def test_b06_too_many_glued_placeholders_are_refused(tmp_path: Path) -> None:
     text = " ".join(f"__a__{number}__" for number in range(60_000))
     with pytest.raises(InvalidInputError, match="wildcard"):
         fill(tmp_path, text)
