@@ -32,6 +32,7 @@ from fooocusapi.job_parts import make_job_parts
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
+    deliveries,
     engines,
     files,
     generation,
@@ -83,7 +84,7 @@ def create_app(
     )
     app.state.services = services
     keyed = [Depends(require_key)]
-    for module in (generation, tools, jobs, job_control, engines, pages):
+    for module in (generation, tools, jobs, job_control, deliveries, engines, pages):
         app.include_router(module.router, dependencies=keyed)
     app.include_router(files.router)
     app.include_router(health.router)
@@ -126,6 +127,7 @@ def _make_services(
         recovery=parts.recovery,
         worker=parts.worker,
         watchdog=parts.watchdog,
+        outbox=parts.outbox,
         webhooks=parts.webhooks,
         responder=responder,
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),

@@ -273,6 +273,8 @@ def make_settings(
         plain_base64=flags["plain_base64"],
         webhook_url=flags["webhook_url"],
         public_webhooks_only=flags["public_webhooks_only"],
+        webhook_secrets=flags["webhook_secret"],
+        cancel_on_disconnect=flags["cancel_on_disconnect"],
         allow_private_urls=flags["allow_private_urls"],
         strict=flags["strict"],
         save_metadata=not flags["disable_metadata"],

@@ -18,6 +18,7 @@ from fooocus_core.prompt.styles import StyleLibrary
 from fooocusapi.inputs import Inputs
 from fooocusapi.job_history import History
 from fooocusapi.job_lookup import JobLookup
+from fooocusapi.jobs.outbox import Outbox
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.retention import Retention
 from fooocusapi.jobs.store import JobStore
@@ -59,6 +60,7 @@ class Services:
     control_threads: Executor
     intake: Executor
     store: JobStore
+    outbox: Outbox
     retention: Retention
     recovery: Recovery
     lookup: JobLookup

@@ -34,7 +34,7 @@ from fooocusapi.preferences import Preferences
 from fooocusapi.request_record import fingerprint, request_text
 from fooocusapi.respond import AnswerForm, Responder, queue_full
 from fooocusapi.schemas.parameters import GenerationRequest, webhook_target
-from fooocusapi.schemas.vocabulary import JobKind
+from fooocusapi.schemas.vocabulary import JobKind, WebhookEvent
 from fooocusapi.storage import clean_name
 from fooocusapi.translate import Translator
 
@@ -261,4 +261,9 @@ def _delivery(request: GenerationRequest) -> Delivery:
         name=clean_name(request.save_name),
         base64=request.require_base64,
         webhook=webhook_target(request.webhook_url),
+        # In their own order, each once, so that the same request reads the same.
+        webhook_events=tuple(
+            event for event in WebhookEvent if event in request.webhook_events_filter
+        )
+        or Delivery().webhook_events,
     )

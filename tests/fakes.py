@@ -209,16 +209,22 @@ class FakeReceiver:
         self.hold = threading.Event()
         self.hold.set()
         self.status = 200
+        self.headers: dict[str, str] = {}
+        self.seen: list[tuple[dict[str, str], bytes]] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(length))
+                raw = self.rfile.read(length)
+                body = json.loads(raw)
+                receiver.seen.append((dict(self.headers.items()), raw))
                 receiver.hold.wait(WAIT_S)
                 receiver.bodies.put({**body, "_type": self.headers["Content-Type"]})
                 self.send_response(receiver.status)
                 self.send_header("Location", "/elsewhere")
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -226,7 +232,7 @@ class FakeReceiver:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://localhost:{self.server.server_address[1]}/hook"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
 
     def next(self) -> dict[str, Any]:

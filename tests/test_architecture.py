@@ -25,6 +25,7 @@ SERVICE = (
     ("submit", "security"),
     ("recovery", "job_report", "job_history"),
     ("translate", "translate_back", "respond", "webhooks", "image_log", "job_lookup"),
+    ("webhook_messages", "webhook_sending"),
     ("translate_models", "translate_enhance"),
     ("translate_pictures",),
     ("translate_guides", "translate_masks"),
@@ -34,6 +35,7 @@ SERVICE = (
     ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance", "input_files"),
     ("fetch_rules",),
     ("flags", "log_format", "preferences"),
+    ("webhook_signing",),
     ("schemas", "settings", "exceptions"),
 )
 CORE = (

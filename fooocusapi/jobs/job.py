@@ -21,6 +21,7 @@ from fooocusapi.schemas.vocabulary import (
     JobKind,
     JobStage,
     SaveExtension,
+    WebhookEvent,
 )
 
 
@@ -31,12 +32,14 @@ class Delivery:
     Attributes:
         name: Stem of the file names; empty = the job's id.
         webhook: Who is told when the job has ended; ``None`` = nobody in particular.
+        webhook_events: What of it is told.
     """
 
     extension: SaveExtension = SaveExtension.PNG
     name: str = ""
     base64: bool = False
     webhook: str | None = None
+    webhook_events: tuple[WebhookEvent, ...] = (WebhookEvent.COMPLETED,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

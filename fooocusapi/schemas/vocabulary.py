@@ -63,6 +63,32 @@ class JobStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class WebhookEvent(StrEnum):
+    """What a receiver of webhooks can be told of."""
+
+    START = "start"
+    OUTPUT = "output"
+    COMPLETED = "completed"
+
+
+class MessageType(StrEnum):
+    """What has happened to a job, as receivers of webhooks are told."""
+
+    STARTED = "job.started"
+    IMAGE = "job.image"
+    COMPLETED = "job.completed"
+    FAILED = "job.failed"
+    CANCELED = "job.canceled"
+
+
+class DeliveryStatus(StrEnum):
+    """Whether a receiver was told."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class HealthStatus(StrEnum):
     """What the server is doing, in one word."""
 
