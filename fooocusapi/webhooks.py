@@ -122,7 +122,7 @@ class Webhooks:
         while True:
             self._woken.clear()
             wait_s = self._begin_due(tasks, tls)
-            if self._is_stopping and not tasks:
+            if self._is_stopping and not self._sending:
                 return
             try:
                 await asyncio.wait_for(self._woken.wait(), wait_s)

@@ -103,7 +103,10 @@ LEGACY = [
     "disable-server-info",
     "multi-user",
 ]
-VALUES = {"webhook-url": "http://receiver.example/hook"}
+VALUES = {
+    "webhook-url": "http://receiver.example/hook",
+    "webhook-secret": "whsec_" + 32 * "A",
+}
 
 
 def test_every_documented_flag_is_in_the_table_once() -> None:
@@ -147,6 +150,10 @@ def test_values_of_optional_arguments(text: list[str], value: int) -> None:
     [
         ["--no-such-flag"],
         ["--webhook-url", "ftp://x"],
+        ["--webhook-secret", "short"],
+        ["--webhook-secret", "whsec_QUJD"],
+        ["--webhook-secret", "whsec_" + 31 * "A" + "!"],
+        ["--webhook-secret", ",".join(["whsec_" + 32 * "A"] * 3)],
         ["--por", "1"],
         ["--port", "x"],
         ["--port", "70000"],
