@@ -28,12 +28,14 @@ from fooocusapi.dependencies import Services, require_key
 from fooocusapi.errors import add_handlers
 from fooocusapi.idempotency import IdempotencyKeys
 from fooocusapi.inputs import Inputs
+from fooocusapi.job_events import EventStreams
 from fooocusapi.job_parts import make_job_parts
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
     deliveries,
     engines,
+    events,
     files,
     generation,
     health,
@@ -84,7 +86,7 @@ def create_app(
     )
     app.state.services = services
     keyed = [Depends(require_key)]
-    for module in (generation, tools, jobs, job_control, deliveries, engines, pages):
+    for module in (generation, tools, jobs, job_control, events, deliveries, engines, pages):
         app.include_router(module.router, dependencies=keyed)
     app.include_router(files.router)
     app.include_router(health.router)
@@ -130,6 +132,7 @@ def _make_services(
         outbox=parts.outbox,
         webhooks=parts.webhooks,
         responder=responder,
+        event_streams=EventStreams(responder),
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
         intake=intake,
         submitter=Submitter(
@@ -142,6 +145,7 @@ def _make_services(
             input_files=parts.input_files,
             translator=translator,
             responder=responder,
+            cancels_lost=settings.cancel_on_disconnect,
         ),
         inputs=inputs,
         back_translator=BackTranslator(

@@ -15,7 +15,9 @@ from fastapi import Depends, Header, Query, Request
 
 from fooocus_core.catalog import Catalog
 from fooocus_core.prompt.styles import StyleLibrary
+from fooocusapi.disconnects import hang_up_of
 from fooocusapi.inputs import Inputs
+from fooocusapi.job_events import EventStreams
 from fooocusapi.job_history import History
 from fooocusapi.job_lookup import JobLookup
 from fooocusapi.jobs.outbox import Outbox
@@ -53,6 +55,7 @@ class Services:
     worker: Worker
     watchdog: Watchdog
     responder: Responder
+    event_streams: EventStreams
     submitter: Submitter
     inputs: Inputs
     back_translator: BackTranslator
@@ -106,6 +109,7 @@ async def preferences(
         wait_s=wait_s,
         key=read_key(idempotency_key),
         scope=_scope(request),
+        hang_up=hang_up_of(request),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fooocusapi.disconnects import HangUp
 from fooocusapi.exceptions import InvalidKeyError
 
 _MAX_WAIT_S = 3600
@@ -25,6 +26,7 @@ class Preferences:
         wait_s: It waits so many seconds at most; ``None`` = until the end.
         key: Under which the request is sent; the same key means the same job.
         scope: Whose key it is, and for which route.
+        hang_up: Waits until the caller is gone; ``None`` = that is not looked for.
     """
 
     wants_png: bool = False
@@ -32,6 +34,7 @@ class Preferences:
     wait_s: int | None = None
     key: str | None = None
     scope: str = ""
+    hang_up: HangUp | None = None
 
 
 def read_prefer(texts: list[str]) -> tuple[bool, int | None]:

@@ -23,6 +23,7 @@ SERVICE = (
     ("dependencies", "bodies"),
     ("errors",),
     ("submit", "security"),
+    ("job_events",),
     ("recovery", "job_report", "job_history"),
     ("translate", "translate_back", "respond", "webhooks", "image_log", "job_lookup"),
     ("webhook_messages", "webhook_sending"),
@@ -35,7 +36,7 @@ SERVICE = (
     ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance", "input_files"),
     ("fetch_rules",),
     ("flags", "log_format", "preferences"),
-    ("webhook_signing",),
+    ("webhook_signing", "disconnects"),
     ("schemas", "settings", "exceptions"),
 )
 CORE = (

@@ -63,6 +63,26 @@ class JobStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class JobEvent(StrEnum):
+    """What happens to a job, as it is told to who follows it."""
+
+    QUEUED = "queued"
+    STARTED = "started"
+    PROGRESS = "progress"
+    PREVIEW = "preview"
+    IMAGE = "image"
+    WARNING = "warning"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    ERROR = "error"
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing follows."""
+        return self in (JobEvent.COMPLETED, JobEvent.FAILED, JobEvent.CANCELED, JobEvent.ERROR)
+
+
 class WebhookEvent(StrEnum):
     """What a receiver of webhooks can be told of."""
 
