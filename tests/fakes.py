@@ -85,6 +85,7 @@ class FakeEngine:
         asked: Parameters of every run, in order.
         masked: Picture and parameters of every mask, in order.
         tool_failure: Raised by tools.
+        saved_memory: Whether each run was to save memory, in order.
         freed: How often memory was freed.
         described: Kinds of the pictures that were described, in order.
         hold: Cleared = descriptions wait until it is set.
@@ -99,6 +100,7 @@ class FakeEngine:
         self.asked: list[GenerationParams] = []
         self.masked: list[tuple[Image, MaskParams]] = []
         self.tool_failure: BaseException | None = None
+        self.saved_memory: list[bool] = []
         self.freed = 0
         self.described: list[DescribeKind] = []
         self.hold = threading.Event()
@@ -140,8 +142,14 @@ class FakeEngine:
         return np.where(image[..., 0] > 127, 255, 0).astype(np.uint8)
 
     def generate(
-        self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
+        self,
+        params: GenerationParams,
+        on_event: EventSink,
+        cancel: CancelToken,
+        *,
+        saves_memory: bool = False,
     ) -> Generator[GeneratedImage]:
+        self.saved_memory.append(saves_memory)
         script = self._scripts.popleft() if self._scripts else self.usual
         self.asked.append(params)
         on_event(Progress(percent=1, text="Initializing ..."))

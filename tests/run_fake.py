@@ -37,7 +37,12 @@ class PromptedEngine(FakeEngine):
     """An engine to which one can say what is to go wrong."""
 
     def generate(
-        self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
+        self,
+        params: GenerationParams,
+        on_event: EventSink,
+        cancel: CancelToken,
+        *,
+        saves_memory: bool = False,
     ) -> Generator[GeneratedImage]:
         if params.prompt.positive == "deadly":
             # Not before whoever asked has an answer.
@@ -46,7 +51,8 @@ class PromptedEngine(FakeEngine):
         if params.prompt.positive == "device":
             time.sleep(1)
             raise DeviceFailedError("The device has failed: assert.")
-        for made in super().generate(params, on_event, cancel):
+        made_images = super().generate(params, on_event, cancel, saves_memory=saves_memory)
+        for made in made_images:
             is_plain = params.prompt.positive != "noise"
             yield made if is_plain else replace(made, image=_noise(made.image.shape))
 
