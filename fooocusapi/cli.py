@@ -35,6 +35,7 @@ from fooocus_core.feature_files import all_files, preset_files
 from fooocusapi.app import create_app
 from fooocusapi.commands import config_lines
 from fooocusapi.dependencies import Services
+from fooocusapi.descriptors import connection_limit
 from fooocusapi.doctor_command import can_serve, examine, report_lines
 from fooocusapi.download_command import fetch_missing, list_lines, look_for
 from fooocusapi.exceptions import StoreError
@@ -56,7 +57,7 @@ RESTART_WANTED = 70
 _USAGE_ERROR, _INTERRUPTED = 2, 130
 _SHORT_KEY = 16
 # One that is about to end may still hold the folder.
-_CLAIM_WAIT_S = 5.0
+_CLAIM_WAIT_S = 2.0
 Choice = TypeVar("Choice", bound=StrEnum)
 EngineMaker = Callable[[CoreConfig, DeviceOptions], Engine]
 
@@ -398,7 +399,13 @@ def _stop_this_process() -> None:
 
 
 def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
-    config = uvicorn.Config(app, log_level=settings.log_level, log_config=None)
+    config = uvicorn.Config(
+        app,
+        log_level=settings.log_level,
+        log_config=None,
+        # Answered with 503 above that, instead of not at all.
+        limit_concurrency=connection_limit(),
+    )
     server = Server(config, app.state.services)
     _log.info("listening on %s", settings.base_url)
     server.run(sockets=[listener])

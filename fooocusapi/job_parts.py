@@ -91,6 +91,12 @@ def make_job_parts(
     )
     retention = Retention(queue, store, _limits(settings), input_files.remove, remove_images)
     save_image = _telling(_image_saver(settings, storage, store), writer, outbox, webhooks.wake)
+    worker = Worker(queue, make_engine, _params_loader(input_files), save_image, on_lost)
+
+    def give_up() -> None:
+        worker.abandon()
+        on_lost()
+
     is_persistent = settings.persistent
     return JobParts(
         store=store,
@@ -109,8 +115,8 @@ def make_job_parts(
             remove_images=remove_images,
             max_attempts=settings.max_attempts,
         ),
-        worker=Worker(queue, make_engine, _params_loader(input_files), save_image, on_lost),
-        watchdog=Watchdog(queue, settings.step_timeout_s, on_lost),
+        worker=worker,
+        watchdog=Watchdog(queue, settings.step_timeout_s, give_up),
         outbox=outbox,
         webhooks=webhooks,
     )

@@ -5,7 +5,8 @@ In the environment may stand, for tests of what goes wrong:
 - ``FAKE_HOLD``: every picture stops at its first step until it is cancelled;
 - ``FAKE_PASSES``: so many steps pass in spite of that;
 - ``FAKE_PACE``: so many seconds pass after each step;
-- ``FAKE_FILE_LIMIT``: no file can become larger than so many bytes.
+- ``FAKE_FILE_LIMIT``: no file can become larger than so many bytes;
+- ``FAKE_DESCRIPTORS``: no more files and connections can be open.
 
 A run with the prompt ``deadly`` ends the process, as a driver may; with ``device`` the device
 fails; with ``noise`` it makes pictures whose files are large.
@@ -46,10 +47,10 @@ class PromptedEngine(FakeEngine):
     ) -> Generator[GeneratedImage]:
         if params.prompt.positive == "deadly":
             # Not before whoever asked has an answer.
-            time.sleep(1)
+            time.sleep(0.3)
             os._exit(3)
         if params.prompt.positive == "device":
-            time.sleep(1)
+            time.sleep(0.3)
             raise DeviceFailedError("The device has failed: assert.")
         made_images = super().generate(params, on_event, cancel, saves_memory=saves_memory)
         for made in made_images:
@@ -74,5 +75,8 @@ if __name__ == "__main__":
     if "FAKE_FILE_LIMIT" in os.environ:
         most = int(os.environ["FAKE_FILE_LIMIT"])
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    if "FAKE_DESCRIPTORS" in os.environ:
+        most = int(os.environ["FAKE_DESCRIPTORS"])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     flags = read_flags(["--preset", "tiny", *sys.argv[1:]], os.environ)
     run(flags, os.environ, make_engine)

@@ -36,7 +36,7 @@ SERVICE = (
     ("storage", "inputs", "addresses", "needed_files", "field_names", "tolerance", "input_files"),
     ("fetch_rules",),
     ("flags", "log_format", "preferences"),
-    ("webhook_signing", "disconnects"),
+    ("webhook_signing", "disconnects", "descriptors"),
     ("schemas", "settings", "exceptions"),
 )
 CORE = (

@@ -127,6 +127,7 @@ class Worker:
         self._save_image = save_image
         self._on_lost = on_lost
         self.is_lost = False
+        self._is_hung = False
         self._made: Engine | None = None
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self.loaded: Future[None] = Future()
@@ -149,10 +150,16 @@ class Worker:
         Blocks until the thread has ended, or for a few seconds if it does not answer.
         """
         self._queue.close()
+        if self._is_hung:
+            return
         if self._queue.is_busy:
             self._thread.join(grace_s)
         self._queue.interrupt()
         self._thread.join(_CANCEL_WAIT_S)
+
+    def abandon(self) -> None:
+        """Wait for the thread no more: it hangs, and ends with the process."""
+        self._is_hung = True
 
     def _work(self) -> None:
         self._load()

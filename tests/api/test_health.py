@@ -39,7 +39,7 @@ def test_a_running_job_is_told(client: TestClient, engine: FakeEngine) -> None:
     engine.gate.open(STEPS)
 
 
-def test_without_a_living_worker_the_server_is_not_healthy(client: TestClient) -> None:
+def test_f39_without_a_living_worker_the_server_is_not_healthy(client: TestClient) -> None:
     client.app.state.services.worker.stop(WAIT_S)  # type: ignore[attr-defined]
     answer = client.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (503, "draining")

@@ -228,7 +228,7 @@ def test_a_file_that_changed_is_loaded_again(
     assert is_changed(second.refiner.unet, before)
 
 
-def test_a_missing_file_is_an_error_that_names_it(store: ModelStore, tmp_path: Path) -> None:
+def test_f16_a_missing_file_is_an_error_that_names_it(store: ModelStore, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"no\.safetensors"):
         store.prepare(ModelFiles(base=tmp_path / "no.safetensors"))
 
