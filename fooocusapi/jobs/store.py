@@ -128,7 +128,7 @@ class JobStore:
         When this returns, the job survives the end of the process and a loss of power.
         """
         with connected(self._engine) as connection:
-            connection.execute(insert(jobs).values({**_columns(view), **asdict(stored)}))
+            connection.execute(insert(jobs).values({**job_columns(view), **asdict(stored)}))
             if key is not None:
                 row = {**asdict(key), "job_id": view.id, "made_ms": view.queued_ms}
                 connection.execute(insert(keys).values(row))
@@ -253,7 +253,7 @@ class JobStore:
 
 
 def _change(view: JobView) -> Any:
-    return update(jobs).where(jobs.c.id == view.id).values(_columns(view))
+    return update(jobs).where(jobs.c.id == view.id).values(job_columns(view))
 
 
 def _drop_images(connection: Connection, job_id: str, first: int) -> None:
@@ -262,7 +262,8 @@ def _drop_images(connection: Connection, job_id: str, first: int) -> None:
     connection.execute(delete(images).where(gone))
 
 
-def _columns(view: JobView) -> dict[str, Any]:
+def job_columns(view: JobView) -> dict[str, Any]:
+    """What the table of jobs holds of a job, but for what was asked for."""
     failure = view.failure
     return {
         "id": view.id,

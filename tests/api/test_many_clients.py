@@ -145,7 +145,7 @@ def test_f35_a_picture_that_is_removed_while_it_is_fetched_is_fetched_whole(
     (item,) = server.post(prompt="noise", aspect_ratios_selection="1024*1024")
     job_id = Path(item["url"]).stem.removesuffix("-0")
     with connect(server) as caller:
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         ask(caller, urlsplit(item["url"]).path)
         head, _, begun = caller.recv(4096).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200")
