@@ -133,11 +133,13 @@ class Webhooks:
         """Begin what may be sent now; how long there is nothing more to do."""
         try:
             now_ms = self._clock()
-            for message in self._next_due(now_ms):
-                task = asyncio.create_task(self._attempt(message, tls))
-                self._sending[message.id] = message
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+            # Once more each time, because what is due next may be for a receiver that is not busy.
+            while chosen := self._next_due(now_ms):
+                for message in chosen:
+                    self._sending[message.id] = message
+                    task = asyncio.create_task(self._attempt(message, tls))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
             next_ms = self._outbox.next_due_ms(now_ms)
         except StoreError as error:
             _log.warning("webhooks wait: %s", error)

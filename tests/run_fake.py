@@ -9,7 +9,7 @@ In the environment may stand, for tests of what goes wrong:
 - ``FAKE_DESCRIPTORS``: no more files and connections can be open.
 
 A run with the prompt ``deadly`` ends the process, as a driver may; with ``device`` the device
-fails; with ``noise`` it makes pictures whose files are large.
+fails; with ``odd`` it fails itself; with ``noise`` it makes pictures whose files are large.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class PromptedEngine(FakeEngine):
         if params.prompt.positive == "device":
             time.sleep(0.3)
             raise DeviceFailedError("The device has failed: assert.")
+        if params.prompt.positive == "odd":
+            raise ValueError("odd")
         made_images = super().generate(params, on_event, cancel, saves_memory=saves_memory)
         for made in made_images:
             is_plain = params.prompt.positive != "noise"

@@ -94,7 +94,13 @@ class Outbox:
         """Have a picture told of, together with those before it that wait for their time."""
         earlier = (messages.c.job_id == message.job_id, messages.c.type == message.type)
         with connected(self._noting) as connection:
-            waiting = update(messages).where(*earlier, messages.c.due_ms > message.due_ms)
+            # What was sent once keeps its content, because it keeps its id.
+            is_untold = (
+                messages.c.status == DeliveryStatus.PENDING,
+                messages.c.attempts == 0,
+                messages.c.due_ms > message.due_ms,
+            )
+            waiting = update(messages).where(*earlier, *is_untold)
             if connection.execute(waiting.values(body=message.body)).rowcount:
                 return
             last = connection.execute(select(func.max(messages.c.due_ms)).where(*earlier)).scalar()
