@@ -122,6 +122,11 @@ class JobStore:
         """Let go of the database."""
         self._engine.dispose()
 
+    def check(self) -> None:
+        """Find out whether the database can be written."""
+        with connected(self._noting) as connection:
+            connection.execute(delete(keys).where(keys.c.made_ms < 0))
+
     def accept(self, view: JobView, stored: StoredRequest, key: KeyUse | None = None) -> None:
         """Take a job in, and with it the key under which it was sent.
 
