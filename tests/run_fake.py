@@ -6,7 +6,8 @@ In the environment may stand, for tests of what goes wrong:
 - ``FAKE_PASSES``: so many steps pass in spite of that;
 - ``FAKE_PACE``: so many seconds pass after each step;
 - ``FAKE_FILE_LIMIT``: no file can become larger than so many bytes;
-- ``FAKE_DESCRIPTORS``: no more files and connections can be open.
+- ``FAKE_DESCRIPTORS``: no more files and connections can be open;
+- ``FAKE_KILL_AT``: the process is killed as a function is entered or left ("return Storage.save").
 
 A run with the prompt ``deadly`` ends the process, as a driver may; with ``device`` the device
 fails; with ``odd`` it fails itself; with ``noise`` it makes pictures whose files are large.
@@ -16,10 +17,13 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
+import threading
 import time
 from collections.abc import Generator
 from dataclasses import replace
+from types import FrameType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +49,9 @@ class PromptedEngine(FakeEngine):
         *,
         saves_memory: bool = False,
     ) -> Generator[GeneratedImage]:
+        # Kept for tests that look at it, and nobody does here, however long the server runs.
+        self.asked.clear()
+        self.saved_memory.clear()
         if params.prompt.positive == "deadly":
             # Not before whoever asked has an answer.
             time.sleep(0.3)
@@ -73,6 +80,17 @@ def make_engine(*_: object) -> FakeEngine:
     return engine
 
 
+def kill_at(point: str) -> None:
+    """End the process without a word at this point, on whatever thread it comes."""
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if f"{event} {frame.f_code.co_qualname}" == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(look)
+    threading.setprofile(look)
+
+
 if __name__ == "__main__":
     if "FAKE_FILE_LIMIT" in os.environ:
         most = int(os.environ["FAKE_FILE_LIMIT"])
@@ -80,5 +98,7 @@ if __name__ == "__main__":
     if "FAKE_DESCRIPTORS" in os.environ:
         most = int(os.environ["FAKE_DESCRIPTORS"])
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if "FAKE_KILL_AT" in os.environ:
+        kill_at(os.environ["FAKE_KILL_AT"])
     flags = read_flags(["--preset", "tiny", *sys.argv[1:]], os.environ)
     run(flags, os.environ, make_engine)
