@@ -40,6 +40,15 @@ def test_finished_job_is_told_with_the_two_legacy_keys_first(
     assert (told["attempt"], set(told) - set(BODY)) == (1, {"_type"})
 
 
+def test_the_end_is_told_when_it_can_be_seen(client: TestClient, receiver: FakeReceiver) -> None:
+    for _ in range(5):
+        body = {**SMALL, "webhook_url": receiver.url, "async_process": True}
+        client.post(URL, json=body)
+        job_id = receiver.next()["job_id"]
+        job = client.get("/v1/generation/query-job", params={"job_id": job_id}).json()
+        assert (job["job_stage"], len(job["job_result"])) == ("SUCCESS", 1)
+
+
 def test_failed_and_stopped_jobs_are_told(
     client: TestClient, engine: FakeEngine, receiver: FakeReceiver
 ) -> None:
