@@ -171,10 +171,14 @@ def test_pictures_are_told_of_at_once_and_those_soon_after_together(
         "image_seed": "1",
     }
     client.post(URL, data=form)
-    first, rest = receiver.next(), receiver.next()
-    assert [told["type"] for told in (first, rest)] == ["job.image"] * 2
-    assert [item["seed"] for item in first["job_result"]] == ["1"]
-    assert [item["seed"] for item in rest["job_result"]] == ["1", "2", "3", "4"]
+    told = [receiver.next()]
+    while len(told[-1]["job_result"]) < 4:
+        told.append(receiver.next())
+    assert {one["type"] for one in told} == {"job.image"}
+    seeds = [[item["seed"] for item in one["job_result"]] for one in told]
+    assert (seeds[0], seeds[-1]) == (["1"], ["1", "2", "3", "4"])
+    # How many are told together depends on how fast the machine is.
+    assert seeds == sorted(seeds, key=len)
     assert receiver.bodies.empty()
 
 
