@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 from fooocusapi.schemas.vocabulary import JobEvent
@@ -67,7 +68,9 @@ class Journal(Generic[Fact]):
     def since(self, number: int) -> list[Entry[Fact]]:
         """Events after the one of that number, in their order."""
         with self._lock:
-            found = [entry for entry in self._entries if entry.number > number]
+            # From the end, because many ask for the newest alone.
+            news = takewhile(lambda entry: entry.number > number, reversed(self._entries))
+            found = list(news)[::-1]
             if self._preview is not None and self._preview.number > number:
                 found.append(self._preview)
         return sorted(found, key=lambda entry: entry.number)
