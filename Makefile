@@ -66,6 +66,7 @@ coverage: $(VENV)/.dev ## lines that no test reaches
 bench: $(VENV)/.dev ## timings, one JSON object per line
 	$(BIN)/python -m benchmarks.step_time
 	$(BIN)/python -m benchmarks.http_overhead
+	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.catalog_scan
 	$(BIN)/python -m benchmarks.load_time
 

@@ -1,7 +1,7 @@
 """What does the service add to a job, and does it answer while many callers wait?
 
 How many jobs can be accepted, each on disk before it is answered, and how long does the engine wait
-between two jobs?
+between two jobs, also with a receiver of webhooks that hangs?
 
 Runs the server with the fake engine as a process of its own, and then once more with the embedded
 model, for what has to be answered while a pipeline computes in the same process.
@@ -98,9 +98,10 @@ async def acceptance(client: httpx.AsyncClient) -> None:
     (await client.post("/v1/queue/resume")).raise_for_status()
 
 
-async def idle_time(client: httpx.AsyncClient) -> None:
+async def idle_time(client: httpx.AsyncClient, name: str, **fields: str) -> None:
     """Print how long the engine waits between two jobs, by the times in their records."""
-    await asyncio.gather(*(client.post(URL, json=SMALL) for _ in range(IN_A_ROW)))
+    body = {**SMALL, **fields}
+    await asyncio.gather(*(client.post(URL, json=body) for _ in range(IN_A_ROW)))
     page = (await client.get("/v1/generation/jobs", params={"limit": IN_A_ROW})).json()
     jobs = page["jobs"][::-1]
     waits = [
@@ -111,8 +112,8 @@ async def idle_time(client: httpx.AsyncClient) -> None:
         / timedelta(milliseconds=1)
         for before, after in itertools.pairwise(jobs)
     ]
-    report("idle between two jobs, median", statistics.median(waits), "ms", jobs=IN_A_ROW)
-    report("idle between two jobs, most", max(waits), "ms", jobs=IN_A_ROW)
+    report(f"{name}, median", statistics.median(waits), "ms", jobs=IN_A_ROW)
+    report(f"{name}, most", max(waits), "ms", jobs=IN_A_ROW)
 
 
 async def measure(url: str) -> None:
@@ -122,7 +123,12 @@ async def measure(url: str) -> None:
         await wait_for(client)
         await job_time(client)
         await acceptance(client)
-        await idle_time(client)
+        await idle_time(client, "idle between two jobs")
+        # Takes connections and never answers.
+        with socket.create_server(("127.0.0.1", 0), backlog=IN_A_ROW) as hanging:
+            target = f"http://127.0.0.1:{hanging.getsockname()[1]}/"
+            name = "idle between two jobs, hanging receiver"
+            await idle_time(client, name, webhook_url=target)
         await ping_times(client, "/ping idle")
         callers = [
             asyncio.create_task(client.post(URL, json=SMALL)) for _ in range(WAITING_CALLERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
+from contextlib import nullcontext
 
 import torch
 
@@ -107,9 +108,18 @@ class Engine:
 
     @torch.no_grad()
     def generate(
-        self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
+        self,
+        params: GenerationParams,
+        on_event: EventSink,
+        cancel: CancelToken,
+        *,
+        saves_memory: bool = False,
     ) -> Generator[GeneratedImage]:
         """Make pictures, each handed out as soon as it is finished.
+
+        Args:
+            saves_memory: Take as little device memory as can be, and much longer; the pictures are
+                the same.
 
         Raises:
             RunCancelled: ``cancel`` was switched; pictures handed out before are kept.
@@ -123,8 +133,9 @@ class Engine:
             max_loras=self._resources.config.defaults.max_loras,
         )
         plan = make_plan(params, library, cancel.raise_if_cancelled)
-        with device_failures(), memory_errors("making a picture"):
-            yield from generate(plan, self._resources, Reporter(on_event, cancel))
+        chosen = self._resources.lean() if saves_memory else nullcontext(self._resources)
+        with device_failures(), memory_errors("making a picture"), chosen as resources:
+            yield from generate(plan, resources, Reporter(on_event, cancel))
 
     def describe(self, image: Image, kind: DescribeKind) -> str:
         """Say in words what a picture shows; see :func:`~fooocus_core.workflows.describe.describe`.

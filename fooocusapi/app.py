@@ -28,6 +28,7 @@ from fooocusapi.errors import add_handlers
 from fooocusapi.event_tokens import EventTokens
 from fooocusapi.idempotency import IdempotencyKeys
 from fooocusapi.inputs import Inputs
+from fooocusapi.job_events import EventStreams
 from fooocusapi.job_parts import make_job_parts
 from fooocusapi.jobs.worker import Engine
 from fooocusapi.openapi import DESCRIPTION, TAGS, completed
@@ -35,8 +36,10 @@ from fooocusapi.problems import ProblemRoute
 from fooocusapi.rate_limit import RateLimiter
 from fooocusapi.respond import Responder
 from fooocusapi.routers import (
+    deliveries,
     documentation,
     engines,
+    events,
     files,
     generation,
     health,
@@ -98,7 +101,7 @@ def create_app(
     )
     app.state.services = services
     keyed = [Depends(admit)]
-    for module in (generation, tools, jobs, job_control, engines, pages):
+    for module in (generation, tools, jobs, job_control, events, deliveries, engines, pages):
         app.include_router(module.router, dependencies=keyed, responses=_answers_of(module.router))
     app.include_router(files.router, responses=ANY_ANSWERS)
     app.include_router(health.router, responses=ANY_ANSWERS)
@@ -147,8 +150,10 @@ def _make_services(
         recovery=parts.recovery,
         worker=parts.worker,
         watchdog=parts.watchdog,
+        outbox=parts.outbox,
         webhooks=parts.webhooks,
         responder=responder,
+        event_streams=EventStreams(responder),
         control_threads=ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control"),
         intake=intake,
         submitter=Submitter(
@@ -161,6 +166,7 @@ def _make_services(
             input_files=parts.input_files,
             translator=translator,
             responder=responder,
+            cancels_lost=settings.cancel_on_disconnect,
         ),
         inputs=inputs,
         back_translator=BackTranslator(

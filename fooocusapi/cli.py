@@ -36,6 +36,7 @@ from fooocusapi.api_keys import KEYS_VARIABLE, ApiKeyError, read_keys
 from fooocusapi.app import create_app
 from fooocusapi.commands import config_lines
 from fooocusapi.dependencies import Services
+from fooocusapi.descriptors import connection_limit
 from fooocusapi.doctor_command import can_serve, examine, report_lines
 from fooocusapi.download_command import fetch_missing, list_lines, look_for
 from fooocusapi.exceptions import StoreError
@@ -60,7 +61,7 @@ RESTART_WANTED = 70
 
 _USAGE_ERROR, _INTERRUPTED = 2, 130
 # One that is about to end may still hold the folder.
-_CLAIM_WAIT_S = 5.0
+_CLAIM_WAIT_S = 2.0
 Choice = TypeVar("Choice", bound=StrEnum)
 EngineMaker = Callable[[CoreConfig, DeviceOptions], Engine]
 
@@ -284,6 +285,8 @@ def make_settings(
         plain_base64=flags["plain_base64"],
         webhook_url=flags["webhook_url"],
         public_webhooks_only=flags["public_webhooks_only"],
+        webhook_secrets=flags["webhook_secret"],
+        cancel_on_disconnect=flags["cancel_on_disconnect"],
         allow_private_urls=flags["allow_private_urls"],
         strict=flags["strict"],
         save_metadata=not flags["disable_metadata"],
@@ -398,7 +401,13 @@ def _stop_this_process() -> None:
 
 def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
-        app, http=LimitedProtocol, ws="none", log_level=settings.log_level, log_config=None
+        app,
+        http=LimitedProtocol,
+        ws="none",
+        log_level=settings.log_level,
+        log_config=None,
+        # Answered with 503 above that, instead of not at all.
+        limit_concurrency=connection_limit(),
     )
     server = Server(config, app.state.services)
     _log.info("listening on %s", settings.base_url)

@@ -15,9 +15,12 @@ from fastapi import Depends, Header, Query, Request
 
 from fooocus_core.catalog import Catalog
 from fooocus_core.prompt.styles import StyleLibrary
+from fooocusapi.disconnects import hang_up_of
 from fooocusapi.inputs import Inputs
+from fooocusapi.job_events import EventStreams
 from fooocusapi.job_history import History
 from fooocusapi.job_lookup import JobLookup
+from fooocusapi.jobs.outbox import Outbox
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.retention import Retention
 from fooocusapi.jobs.store import JobStore
@@ -54,6 +57,7 @@ class Services:
     worker: Worker
     watchdog: Watchdog
     responder: Responder
+    event_streams: EventStreams
     submitter: Submitter
     inputs: Inputs
     back_translator: BackTranslator
@@ -61,6 +65,7 @@ class Services:
     control_threads: Executor
     intake: Executor
     store: JobStore
+    outbox: Outbox
     retention: Retention
     recovery: Recovery
     lookup: JobLookup
@@ -127,6 +132,7 @@ async def preferences(
         key=read_key(idempotency_key),
         scope=_scope(request, caller),
         owner=caller.name,
+        hang_up=hang_up_of(request),
     )
 
 

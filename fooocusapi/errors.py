@@ -24,6 +24,7 @@ from fooocus_core.errors import (
 )
 from fooocusapi.exceptions import (
     BodyTooLargeError,
+    DeliveryNotFoundError,
     ForbiddenError,
     ForeignPageError,
     HistoryEntryNotFoundError,
@@ -126,6 +127,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     JobNotFoundError: _body(404, unknown_job().model_dump()),
     HistoryEntryNotFoundError: _body(404, {"message": "Not found", "detail": "Not found"}),
     StoredFileNotFoundError: _detail(404, "Not Found"),
+    DeliveryNotFoundError: _detail(404),
     JobNotFinishedError: _detail(409),
     JobFinishedError: _detail(409),
     JobNotRunningError: _detail(409),

@@ -110,6 +110,10 @@ class HistoryEntryNotFoundError(ServiceError):
     """No job of that id is in the history."""
 
 
+class DeliveryNotFoundError(ServiceError):
+    """No delivery of a webhook has that id."""
+
+
 class StoredFileNotFoundError(ServiceError):
     """No file of that name is served."""
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from fooocusapi.origins import read_origins
 from fooocusapi.schemas.parameters import webhook_target
+from fooocusapi.webhook_signing import read_secrets
 
 ENVIRONMENT_PREFIX = "FOOOCUSAPI_"
 
@@ -132,6 +133,13 @@ def _origins(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _secrets(text: str) -> tuple[bytes, ...]:
+    try:
+        return read_secrets(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -219,7 +227,11 @@ _JOBS = (
         default=0,
     ),
     Flag(name="persistent", help="job-history and query-job know earlier runs.", default=False),
-    Flag(name="cancel-on-disconnect", help="Cancel jobs of lost callers.", effect=_LATER),
+    Flag(
+        name="cancel-on-disconnect",
+        help="A job is cancelled if its caller hangs up while waiting.",
+        default=False,
+    ),
     Flag(
         name="step-timeout",
         help="Seconds without a sign of life after which a run is given up; 0 = none.",
@@ -248,7 +260,13 @@ _JOBS = (
 _WEBHOOKS = (
     Flag(name="webhook-url", help="Told of every ended job.", read=_webhook, is_secret=True),
     Flag(name="public-webhooks-only", help="Webhooks to public addresses.", default=False),
-    Flag(name="webhook-secret", help="Signs webhooks.", read=_names, effect=_LATER, is_secret=True),
+    Flag(
+        name="webhook-secret",
+        help="Signs webhooks; whsec_ and base64; a second one behind a comma while they change.",
+        read=_secrets,
+        default=(),
+        is_secret=True,
+    ),
 )
 _RESULTS = (
     Flag(name="output-path", help="Folder of results.", read=Path),

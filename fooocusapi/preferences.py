@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fooocusapi.disconnects import HangUp
 from fooocusapi.exceptions import InvalidKeyError
 
 _MAX_WAIT_S = 3600
@@ -26,6 +27,7 @@ class Preferences:
         key: Under which the request is sent; the same key means the same job.
         scope: Whose key it is, and for which route.
         owner: Name of the API key; empty if none are configured.
+        hang_up: Waits until the caller is gone; ``None`` = that is not looked for.
     """
 
     wants_png: bool = False
@@ -34,6 +36,7 @@ class Preferences:
     key: str | None = None
     scope: str = ""
     owner: str = ""
+    hang_up: HangUp | None = None
 
 
 def read_prefer(texts: list[str]) -> tuple[bool, int | None]:

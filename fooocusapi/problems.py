@@ -18,6 +18,7 @@ from fastapi.routing import APIRoute
 
 from fooocusapi.errors import shown_errors
 from fooocusapi.exceptions import (
+    DeliveryNotFoundError,
     ForbiddenError,
     ForeignPageError,
     HistoryEntryNotFoundError,
@@ -62,6 +63,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     ForeignPageError: _problem(403, "foreign_page"),
     JobNotFoundError: _problem(404, "job_not_found"),
     HistoryEntryNotFoundError: _problem(404, "job_not_found"),
+    DeliveryNotFoundError: _problem(404, "delivery_not_found"),
     JobFinishedError: _problem(409, "job_finished"),
     JobNotFinishedError: _problem(409, "job_not_finished"),
     JobNotRunningError: _problem(409, "job_not_running"),

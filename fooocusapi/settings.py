@@ -26,6 +26,8 @@ class Settings(BaseModel):
         plain_base64: Leave the ``data:`` prefix out of base64 results.
         webhook_url: Told of every ended job whose request names nobody else.
         public_webhooks_only: Requests may name globally routable receivers only.
+        webhook_secrets: What webhooks are signed with.
+        cancel_on_disconnect: A job whose caller waits and hangs up is cancelled.
         allow_private_urls: Pictures may be fetched from private networks and this host, too.
         strict: Refuse what is otherwise tolerated with a warning.
         save_metadata: Whether records may be embedded into pictures at all.
@@ -61,6 +63,8 @@ class Settings(BaseModel):
     plain_base64: bool = False
     webhook_url: str | None = None
     public_webhooks_only: bool = False
+    webhook_secrets: tuple[bytes, ...] = Field(default=(), repr=False)
+    cancel_on_disconnect: bool = False
     allow_private_urls: bool = False
     strict: bool = False
     save_metadata: bool = True

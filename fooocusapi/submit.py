@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -13,10 +14,12 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from fooocus_core.downloads import ModelFile
+from fooocusapi.disconnects import HangUp, hang_up_of, result_unless_gone
 from fooocusapi.exceptions import (
     InputsGoneError,
     JobFinishedError,
     JobNotFinishedError,
+    JobNotFoundError,
     QueueFullError,
     ServiceError,
 )
@@ -34,7 +37,7 @@ from fooocusapi.preferences import Preferences
 from fooocusapi.request_record import fingerprint, request_text
 from fooocusapi.respond import AnswerForm, Responder, queue_full
 from fooocusapi.schemas.parameters import GenerationRequest, webhook_target
-from fooocusapi.schemas.vocabulary import JobKind
+from fooocusapi.schemas.vocabulary import JobKind, WebhookEvent
 from fooocusapi.storage import clean_name
 from fooocusapi.translate import Translator
 
@@ -48,6 +51,8 @@ class Submitter:
     Attributes:
         intake: The one thread on which jobs are accepted, so that callers who wait for the disk
             take no thread that others need.
+        cancels_lost: A job whose caller hangs up while waiting is cancelled, unless the request
+            says otherwise.
     """
 
     queue: JobQueue
@@ -59,6 +64,7 @@ class Submitter:
     input_files: InputFiles
     translator: Translator
     responder: Responder
+    cancels_lost: bool
 
     async def submit(
         self, request: GenerationRequest, kind: JobKind, caller: Preferences
@@ -89,7 +95,7 @@ class Submitter:
             answer.headers["Idempotency-Replayed"] = "true"
             return answer
         try:
-            return await self._answer(job, form, caller)
+            return await self._answer(job, form, self._bound(request, caller))
         finally:
             # Not before: the limits of the history could remove the files that are being read.
             self.retention.release(job.id)
@@ -114,6 +120,12 @@ class Submitter:
             if known is not None:
                 return await asyncio.to_thread(self.lookup.find, known)
             return await self._on_intake(self._retry, job_id, caller, use)
+
+    def _bound(self, request: GenerationRequest, caller: Preferences) -> Preferences:
+        """The caller, who is looked after only if the job is to end with them."""
+        asked = request.cancel_on_disconnect
+        is_bound = self.cancels_lost if asked is None else asked
+        return caller if is_bound else replace(caller, hang_up=None)
 
     async def _find_known(self, use: KeyUse | None) -> str | None:
         return None if use is None else await self._on_intake(self.keys.find, use)
@@ -184,7 +196,7 @@ class Submitter:
                 answer.headers["Preference-Applied"] = "respond-async"
             return answer
         try:
-            view = await asyncio.wait_for(asyncio.wrap_future(job.done), caller.wait_s)
+            view = await asyncio.wait_for(self._end(job, caller.hang_up), caller.wait_s)
         except TimeoutError:
             view, form = job.view(), AnswerForm.ACCEPTED
         answer = await asyncio.to_thread(self.responder.result, view, form)
@@ -192,10 +204,21 @@ class Submitter:
             answer.headers["Preference-Applied"] = f"wait={caller.wait_s}"
         return answer
 
+    async def _end(self, job: Job, hang_up: HangUp | None) -> JobView:
+        done = asyncio.wrap_future(job.done)
+        if hang_up is None:
+            return await done
+        try:
+            return await result_unless_gone(done, hang_up)
+        except ClientDisconnect:
+            with suppress(JobFinishedError, JobNotFoundError):
+                await asyncio.to_thread(self.queue.cancel, job.id)
+            raise
+
     async def _answer_again(self, job_id: str, form: AnswerForm, caller: Preferences) -> Response:
         job = self.queue.unfinished_job(job_id)
         if job is not None:
-            return await self._answer(job, form, caller)
+            return await self._answer(job, form, replace(caller, hang_up=None))
         view = await asyncio.to_thread(self.lookup.find, job_id)
         return await asyncio.to_thread(self.responder.result, view, form)
 
@@ -224,21 +247,7 @@ class Submitter:
         """
         await asyncio.to_thread(self.translator.needed.require, needs)
         done = asyncio.wrap_future(self.queue.call(function))
-        gone = asyncio.ensure_future(_hang_up(request))
-        try:
-            await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not done.done():
-                raise ClientDisconnect
-            return done.result()
-        finally:
-            gone.cancel()
-            done.cancel()
-
-
-async def _hang_up(request: Request) -> None:
-    """Wait until the caller is gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        return await result_unless_gone(done, hang_up_of(request))
 
 
 def _answer_form(request: GenerationRequest, caller: Preferences) -> AnswerForm:
@@ -262,4 +271,9 @@ def _delivery(request: GenerationRequest, caller: Preferences) -> Delivery:
         base64=request.require_base64,
         webhook=webhook_target(request.webhook_url),
         owner=caller.owner,
+        # In their own order, each once, so that the same request reads the same.
+        webhook_events=tuple(
+            event for event in WebhookEvent if event in request.webhook_events_filter
+        )
+        or Delivery().webhook_events,
     )

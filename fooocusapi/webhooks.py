@@ -1,127 +1,214 @@
-"""Tells receivers of ended jobs, on a thread of its own, so that a slow one delays nothing.
+"""Tells receivers what the outbox holds for them, on a thread of its own.
 
-One attempt per job. Knows neither the queue nor who asked for the job.
+A receiver that is slow or away delays neither jobs nor other receivers. Knows neither the queue nor
+who asked for a job.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import queue
+import random
+import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
-import httpx
-
-from fooocusapi.addresses import is_public, may_be_told, pinned_request
-from fooocusapi.jobs.job import JobView, SavedImage
-from fooocusapi.schemas.vocabulary import FinishReason
+from fooocusapi.exceptions import StoreError
+from fooocusapi.jobs.clock import Clock
+from fooocusapi.jobs.outbox import Message, Outbox
+from fooocusapi.schemas.vocabulary import DeliveryStatus, MessageType
+from fooocusapi.webhook_sending import Outcome, Receiver, send
 
 _log = logging.getLogger(__name__)
 
-_TIMEOUT_S = 15.0
-_TYPES = {
-    FinishReason.SUCCESS: "job.completed",
-    FinishReason.USER_CANCEL: "job.canceled",
-    FinishReason.ERROR: "job.failed",
-}
+WAITS_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 4800.0)
+"""Between the attempts, of which there is one more."""
+
+_JITTER = 0.1
+_AT_ONCE, _AT_ONCE_EACH = 16, 4
+_STORE_WAIT_S, _CUT_S = 5.0, 1.0
+_DAY_S = 24 * 3600.0
+_ENDS = (MessageType.COMPLETED, MessageType.FAILED, MessageType.CANCELED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One announcement on its way.
+class Rules:
+    """Who may be told and how.
 
     Attributes:
-        is_restricted: Only addresses that are routable everywhere may be told.
+        common_target: Receiver of jobs without one of their own; never restricted.
+        public_only: Receivers named by requests must have a globally routable address.
+        secrets: What messages are signed with.
+        timeout_s: How long one attempt may take in all.
+        waits_s: Between attempts.
     """
 
-    target: str
-    body: dict[str, Any]
-    is_restricted: bool
+    common_target: str | None = None
+    public_only: bool = False
+    secrets: tuple[bytes, ...] = ()
+    timeout_s: float = 15.0
+    waits_s: tuple[float, ...] = WAITS_S
 
 
 class Webhooks:
-    """Sends one message per ended job to the job's own receiver or else to the common one.
+    """Sends what is due until it was taken, or the attempts are used up.
 
     Args:
-        common_target: Receiver of jobs without one of their own; never restricted.
-        public_only: Receivers named by requests must have a globally routable address.
-        url_of: Address of a finished picture.
-        timeout_s: How long one attempt may take in all.
+        outbox: Where messages lie until then.
+        clock: Time for the records.
+        is_ending: Whether the end of the job of that id is stored but not shown yet.
     """
 
     def __init__(
         self,
-        common_target: str | None,
-        *,
-        public_only: bool,
-        url_of: Callable[[SavedImage], str],
-        timeout_s: float = _TIMEOUT_S,
+        outbox: Outbox,
+        rules: Rules,
+        clock: Clock,
+        is_ending: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        self._timeout_s = timeout_s
-        self._common_target = common_target
-        self._public_only = public_only
-        self._url_of = url_of
-        self._waiting: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._outbox = outbox
+        self._rules = rules
+        self._clock = clock
+        self._is_ending = is_ending
+        self._sending: dict[str, Message] = {}
+        self._is_stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, which begins with what an earlier run has left."""
         self._thread.start()
 
     def stop(self, limit_s: float) -> None:
-        """Send what waits, for so many seconds at most."""
-        self._waiting.put(None)
+        """Send what is due now, for so many seconds at most; the rest is kept."""
+        self._is_stopping = True
+        self.wake()
         self._thread.join(limit_s)
+        with self._lock:
+            if self._loop is not None and self._serving is not None:
+                self._loop.call_soon_threadsafe(self._serving.cancel)
+        self._thread.join(_CUT_S)
 
-    def announce(self, view: JobView) -> None:
-        """Have the end of a job announced, if anybody wants to know."""
-        own = view.delivery.webhook
-        target = own or self._common_target
-        if target is not None:
-            restricted = self._public_only and own is not None
-            body = self._body(view)
-            self._waiting.put(Message(target=target, body=body, is_restricted=restricted))
-
-    def _body(self, view: JobView) -> dict[str, Any]:
-        assert view.reason is not None, "only jobs that have ended are announced"
-        images = [{"url": self._url_of(image), "seed": str(image.seed)} for image in view.images]
-        failure = view.failure
-        return {
-            "job_id": view.id,
-            "job_result": images,
-            "type": "job.canceled" if view.is_cancelled else _TYPES[view.reason],
-            "status": view.stage,
-            "error": failure and {"code": failure.code, "message": failure.text},
-            "timestamp": datetime.fromtimestamp(view.finished_ms / 1000, UTC).isoformat(),
-        }
+    def wake(self) -> None:
+        """Have the outbox looked at."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._woken.set)
 
     def _work(self) -> None:
-        while (message := self._waiting.get()) is not None:
-            began = time.monotonic()
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        with self._lock:
+            self._loop = asyncio.get_running_loop()
+            self._serving = asyncio.current_task()
+        try:
+            await self._send_all()
+        finally:
+            with self._lock:
+                self._loop = None
+
+    async def _send_all(self) -> None:
+        # Takes long enough to be made once, and not while a job begins.
+        tls = ssl.create_default_context()
+        tasks: set[asyncio.Task[None]] = set()
+        while True:
+            self._woken.clear()
+            wait_s = self._begin_due(tasks, tls)
+            if self._is_stopping and not self._sending:
+                return
             try:
-                status = asyncio.run(_send(message, self._timeout_s))
-            except Exception as error:  # noqa: BLE001  (no message may keep the next from its way)
-                reason = str(error) or type(error).__name__
-                _log.warning("webhook of job %s: %s", message.body["job_id"], reason)
-            else:
-                passed = time.monotonic() - began
-                _log.info("webhook of job %s: %d, %.1f s", message.body["job_id"], status, passed)
+                await asyncio.wait_for(self._woken.wait(), wait_s)
+            except TimeoutError:
+                continue
 
+    def _begin_due(self, tasks: set[asyncio.Task[None]], tls: ssl.SSLContext) -> float | None:
+        """Begin what may be sent now; how long there is nothing more to do."""
+        try:
+            now_ms = self._clock()
+            # Once more each time, because what is due next may be for a receiver that is not busy.
+            while chosen := self._next_due(now_ms):
+                for message in chosen:
+                    self._sending[message.id] = message
+                    task = asyncio.create_task(self._attempt(message, tls))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+            next_ms = self._outbox.next_due_ms(now_ms)
+        except StoreError as error:
+            _log.warning("webhooks wait: %s", error)
+            return _STORE_WAIT_S
+        return None if next_ms is None else (next_ms - now_ms) / 1000
 
-async def _send(message: Message, timeout_s: float) -> int:
-    is_allowed = is_public if message.is_restricted else may_be_told
-    # The limit of httpx counts anew with every byte, so it is not used.
-    async with (
-        asyncio.timeout(timeout_s),
-        httpx.AsyncClient(timeout=None, trust_env=False) as client,
-    ):
-        request = httpx.Request("POST", message.target, json=message.body)
-        request = await asyncio.to_thread(pinned_request, request, is_allowed=is_allowed)
-        answer = await client.send(request, stream=True, follow_redirects=False)
-        await answer.aclose()
-    return answer.status_code
+    def _next_due(self, now_ms: int) -> list[Message]:
+        """What may be begun: not too much at once, and no receiver more than a few times."""
+        chosen: list[Message] = []
+        counts = Counter(message.target for message in self._sending.values())
+        free = _AT_ONCE - len(self._sending)
+        busy = [target for target, count in counts.items() if count >= _AT_ONCE_EACH]
+        # What is being sent is due as well, as far as the outbox knows.
+        for message in self._outbox.due(now_ms, _AT_ONCE + free, busy):
+            if message.id in self._sending or counts[message.target] >= _AT_ONCE_EACH:
+                continue
+            if message.type in _ENDS and self._is_ending(message.job_id):
+                continue
+            counts[message.target] += 1
+            chosen.append(message)
+        return chosen[:free]
+
+    async def _attempt(self, message: Message, tls: ssl.SSLContext) -> None:
+        try:
+            # Receivers compare with their own clocks, so here the clock on the wall counts.
+            outcome = await send(message, self._receiver(message), tls, int(time.time()))
+            tried = self._after(message, outcome)
+            _log.log(
+                logging.INFO if outcome.is_taken else logging.WARNING,
+                "webhook of job %s, %s, attempt %d: %s",
+                *(message.job_id, message.type, tried.attempts, outcome.problem or outcome.status),
+            )
+            self._outbox.note_attempt(tried)
+        except StoreError as error:
+            # Told again then, under the same id.
+            _log.warning("what became of a webhook could not be stored: %s", error)
+        finally:
+            del self._sending[message.id]
+            self._woken.set()
+
+    def _receiver(self, message: Message) -> Receiver | None:
+        rules = self._rules
+        url = message.target or rules.common_target
+        if url is None:
+            return None
+        return Receiver(
+            url=url,
+            is_restricted=rules.public_only and message.target is not None,
+            secrets=rules.secrets,
+            timeout_s=rules.timeout_s,
+        )
+
+    def _after(self, message: Message, outcome: Outcome) -> Message:
+        attempts = message.attempts + 1
+        status, due_ms = DeliveryStatus.PENDING, message.due_ms
+        if outcome.is_taken:
+            status = DeliveryStatus.DELIVERED
+        elif outcome.is_final or attempts > len(self._rules.waits_s):
+            status = DeliveryStatus.FAILED
+        else:
+            wait_s = self._rules.waits_s[attempts - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
+            wait_s = max(wait_s, min(outcome.retry_after_s, _DAY_S))
+            due_ms = self._clock() + int(wait_s * 1000)
+        return replace(
+            message,
+            status=status,
+            attempts=attempts,
+            due_ms=due_ms,
+            answer=outcome.status,
+            problem=outcome.problem,
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,13 +18,12 @@ from fooocus_core.config import CoreConfig, load_config
 from fooocus_core.downloads import UPSCALER, ModelFile, image_prompt_files, inpaint_files
 from fooocus_core.params import ControlParams
 from fooocusapi.app import create_app
-from fooocusapi.cli import PROJECT_ROOT
 from fooocusapi.settings import Settings
 from tests.expansion_files import make_expansion_folder
 from tests.fakes import FakeEngine
 from tests.golden import GOLDEN
 from tests.hub import FakeHub
-from tests.servers import LIMIT_S, Running
+from tests.servers import Running, running
 
 # Read when the hub's library is loaded: it would ask the hub for a list to report its user by.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -137,25 +135,7 @@ def start(core: CoreConfig, tmp_path: Path) -> Iterator[Start]:
 
         def start(*arguments: str, **environment: str) -> Running:
             places = ["--models-path", tmp_path / "models", "--output-path", tmp_path / "out"]
-            command = [sys.executable, "-m", "tests.run_fake", "--preset", "default", *places]
-            process = subprocess.Popen(
-                [*map(str, command), "--port", "0", *arguments],
-                cwd=PROJECT_ROOT,
-                env={**os.environ, **environment},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            # Reading the log of a server that hangs ends when the server does.
-            alarm = threading.Timer(LIMIT_S, process.kill)
-            alarm.start()
-            stack.callback(alarm.cancel)
-            assert process.stderr is not None
-            stack.callback(process.stderr.close)
-            server = Running(process)
-            server.url = server.wait_for(r"listening on (http://\S+)")[1]
-            server.wait_for("startup complete")
-            return server
+            server = running("--preset", "default", *places, *arguments, **environment)
+            return stack.enter_context(server)
 
         yield start

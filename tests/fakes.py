@@ -85,6 +85,7 @@ class FakeEngine:
         asked: Parameters of every run, in order.
         masked: Picture and parameters of every mask, in order.
         tool_failure: Raised by tools.
+        saved_memory: Whether each run was to save memory, in order.
         freed: How often memory was freed.
         described: Kinds of the pictures that were described, in order.
         hold: Cleared = descriptions wait until it is set.
@@ -103,6 +104,7 @@ class FakeEngine:
         self.asked: list[GenerationParams] = []
         self.masked: list[tuple[Image, MaskParams]] = []
         self.tool_failure: BaseException | None = None
+        self.saved_memory: list[bool] = []
         self.freed = 0
         self.described: list[DescribeKind] = []
         self.hold = threading.Event()
@@ -145,8 +147,14 @@ class FakeEngine:
         return np.where(image[..., 0] > 127, 255, 0).astype(np.uint8)
 
     def generate(
-        self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
+        self,
+        params: GenerationParams,
+        on_event: EventSink,
+        cancel: CancelToken,
+        *,
+        saves_memory: bool = False,
     ) -> Generator[GeneratedImage]:
+        self.saved_memory.append(saves_memory)
         script = self._scripts.popleft() if self._scripts else self.usual
         self.asked.append(params)
         if self.size is not None:
@@ -216,16 +224,22 @@ class FakeReceiver:
         self.hold = threading.Event()
         self.hold.set()
         self.status = 200
+        self.headers: dict[str, str] = {}
+        self.seen: list[tuple[dict[str, str], bytes]] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(length))
+                raw = self.rfile.read(length)
+                body = json.loads(raw)
+                receiver.seen.append((dict(self.headers.items()), raw))
                 receiver.hold.wait(WAIT_S)
                 receiver.bodies.put({**body, "_type": self.headers["Content-Type"]})
                 self.send_response(receiver.status)
                 self.send_header("Location", "/elsewhere")
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -233,7 +247,7 @@ class FakeReceiver:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://localhost:{self.server.server_address[1]}/hook"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
 
     def next(self) -> dict[str, Any]:

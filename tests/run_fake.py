@@ -5,20 +5,25 @@ In the environment may stand, for tests of what goes wrong:
 - ``FAKE_HOLD``: every picture stops at its first step until it is cancelled;
 - ``FAKE_PASSES``: so many steps pass in spite of that;
 - ``FAKE_PACE``: so many seconds pass after each step;
-- ``FAKE_FILE_LIMIT``: no file can become larger than so many bytes.
+- ``FAKE_FILE_LIMIT``: no file can become larger than so many bytes;
+- ``FAKE_DESCRIPTORS``: no more files and connections can be open;
+- ``FAKE_KILL_AT``: the process is killed as a function is entered or left ("return Storage.save").
 
 A run with the prompt ``deadly`` ends the process, as a driver may; with ``device`` the device
-fails; with ``noise`` it makes pictures whose files are large.
+fails; with ``odd`` it fails itself; with ``noise`` it makes pictures whose files are large.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
+import threading
 import time
 from collections.abc import Generator
 from dataclasses import replace
+from types import FrameType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,16 +42,27 @@ class PromptedEngine(FakeEngine):
     """An engine to which one can say what is to go wrong."""
 
     def generate(
-        self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
+        self,
+        params: GenerationParams,
+        on_event: EventSink,
+        cancel: CancelToken,
+        *,
+        saves_memory: bool = False,
     ) -> Generator[GeneratedImage]:
+        # Kept for tests that look at it, and nobody does here, however long the server runs.
+        self.asked.clear()
+        self.saved_memory.clear()
         if params.prompt.positive == "deadly":
             # Not before whoever asked has an answer.
-            time.sleep(1)
+            time.sleep(0.3)
             os._exit(3)
         if params.prompt.positive == "device":
-            time.sleep(1)
+            time.sleep(0.3)
             raise DeviceFailedError("The device has failed: assert.")
-        for made in super().generate(params, on_event, cancel):
+        if params.prompt.positive == "odd":
+            raise ValueError("odd")
+        made_images = super().generate(params, on_event, cancel, saves_memory=saves_memory)
+        for made in made_images:
             is_plain = params.prompt.positive != "noise"
             yield made if is_plain else replace(made, image=_noise(made.image.shape))
 
@@ -64,9 +80,25 @@ def make_engine(*_: object) -> FakeEngine:
     return engine
 
 
+def kill_at(point: str) -> None:
+    """End the process without a word at this point, on whatever thread it comes."""
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if f"{event} {frame.f_code.co_qualname}" == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(look)
+    threading.setprofile(look)
+
+
 if __name__ == "__main__":
     if "FAKE_FILE_LIMIT" in os.environ:
         most = int(os.environ["FAKE_FILE_LIMIT"])
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    if "FAKE_DESCRIPTORS" in os.environ:
+        most = int(os.environ["FAKE_DESCRIPTORS"])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if "FAKE_KILL_AT" in os.environ:
+        kill_at(os.environ["FAKE_KILL_AT"])
     flags = read_flags(["--preset", "tiny", *sys.argv[1:]], os.environ)
     run(flags, os.environ, make_engine)

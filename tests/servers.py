@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import sys
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
+from fooocusapi.cli import PROJECT_ROOT
 from tests.deadline import wait_until
 
 LIMIT_S = 40
@@ -90,3 +96,28 @@ class Running:
         """End the server as if the power had gone."""
         self.process.kill()
         self.process.wait()
+
+
+@contextmanager
+def running(*arguments: object, limit_s: float = LIMIT_S, **environment: str) -> Iterator[Running]:
+    """A server with the fake engine that serves, with these arguments and variables."""
+    with ExitStack() as stack:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.run_fake", "--port", "0", *map(str, arguments)],
+            cwd=PROJECT_ROOT,
+            env={**os.environ, **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        # Reading the log of a server that hangs ends when the server does.
+        alarm = threading.Timer(limit_s, process.kill)
+        alarm.start()
+        stack.callback(alarm.cancel)
+        assert process.stderr is not None
+        stack.callback(process.stderr.close)
+        server = Running(process)
+        server.url = server.wait_for(r"listening on (http://\S+)")[1]
+        server.wait_for("startup complete")
+        yield server

@@ -34,8 +34,10 @@ SERVICE = (
     ("errors",),
     ("submit", "security"),
     ("rate_limit", "event_tokens", "hosts", "form_body"),
+    ("job_events",),
     ("recovery", "job_report", "job_history"),
     ("translate", "translate_back", "respond", "webhooks", "image_log", "job_lookup"),
+    ("webhook_messages", "webhook_sending"),
     ("translate_models", "translate_enhance"),
     ("translate_pictures",),
     ("translate_guides", "translate_masks"),
@@ -47,6 +49,7 @@ SERVICE = (
     ("flags", "log_format", "preferences"),
     ("origins", "request_ids"),
     ("settings",),
+    ("webhook_signing", "disconnects", "descriptors"),
     ("schemas", "exceptions", "api_keys"),
 )
 CORE = (

@@ -66,6 +66,20 @@ def test_links_between_documents_lead_somewhere(name: str) -> None:
     assert missing == []
 
 
+def test_each_fault_is_listed_with_tests_that_are_named_after_it() -> None:
+    text = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (F[0-9]{2}) \|.*\| (.*)\|$", text, re.MULTILINE))
+    assert list(rows) == [f"F{number:02}" for number in range(1, 41)]
+    not_applicable = {fault for fault, tests in rows.items() if not tests.strip()}
+    assert not_applicable == {"F33", "F40"}
+    assert all(fault in README for fault in not_applicable)
+    for fault, tests in rows.items():
+        for name in re.findall(r"`(\S+)`", tests):
+            source = (ROOT / name).read_text(encoding="utf-8")
+            named = re.findall(r"^(?:async )?def test_((?:f[0-9]{2}_)+)", source, re.MULTILINE)
+            assert any(fault.lower() in names for names in named), f"{fault} in {name}"
+
+
 def test_the_readme_counts_the_tests_that_the_default_suite_leaves_out() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
     marks = [re.findall(r"mark\.(slow|weights|gpu|skip|skipif|xfail)\b", text) for text in sources]

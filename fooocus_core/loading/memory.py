@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
@@ -108,6 +108,13 @@ class DevicePlan:
 def pick_device(options: DeviceOptions) -> DevicePlan:
     """Plan for the first CUDA device of this machine, or for its CPU if there is none."""
     return plan_device(find_gpu(), options)
+
+
+def leanest(plan: DevicePlan) -> DevicePlan:
+    """The plan with which a device needs the least memory, without a change to any number."""
+    if plan.device.type != "cuda":
+        return plan
+    return replace(plan, stays=False, streaming=Streaming.LAYERS)
 
 
 def find_gpu() -> Gpu | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusers.models.controlnets.controlnet import ControlNetModel
@@ -15,6 +16,7 @@ from fooocus_core.downloads import CONTROL_FILES, ModelFile
 from fooocus_core.errors import ModelNotFoundError
 from fooocus_core.fetching import fetch, usable_offer
 from fooocus_core.hashes import HashCache
+from fooocus_core.loading.memory import leanest
 from fooocus_core.loading.merged_loras import LoraFile
 from fooocus_core.loading.store import ModelFiles, Models, ModelStore
 from fooocus_core.plan import Plan
@@ -94,6 +96,19 @@ class Resources:
         """Let go of all models and of cached device memory."""
         self.auxiliary.free()
         self.models.free()
+
+    @contextmanager
+    def lean(self) -> Iterator[Resources]:
+        """What a run works with that is to take as little device memory as it can.
+
+        All models are let go of before and afterwards.
+        """
+        self.free()
+        lean = replace(self, models=ModelStore(leanest(self.models.plan)))
+        try:
+            yield lean
+        finally:
+            lean.free()
 
     def find(self, file: ModelFile, reporter: Reporter | None = None) -> Path:
         """Where a file is, which is fetched first if it is missing and may be.

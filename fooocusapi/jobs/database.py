@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +18,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fooocusapi.exceptions import StoreError
 
@@ -86,6 +89,22 @@ def open_database(url: URL, *, lock_wait_s: float = LOCK_WAIT_S) -> Engine:
         return _open(url, lock_wait_s)
     except (SQLAlchemyError, OSError) as error:
         raise _unusable(url, error) from error
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """A transaction, which is kept as a whole or not at all.
+
+    Raises:
+        StoreError: The database cannot be used.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (DBAPIError, PoolTimeoutError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        reason = " ".join(str(cause).split())
+        raise StoreError(f"the job store cannot be used: {reason}") from error
 
 
 def _open(url: URL, lock_wait_s: float) -> Engine:

@@ -15,12 +15,15 @@ from uuid import uuid4
 from fooocus_core.events import CancelToken, Event, Preview, Progress, SamplingStep, Warned
 from fooocus_core.params import Image
 from fooocusapi.exceptions import JobKeptError
+from fooocusapi.jobs.journal import Journal
 from fooocusapi.schemas.vocabulary import (
     ErrorCode,
     FinishReason,
+    JobEvent,
     JobKind,
     JobStage,
     SaveExtension,
+    WebhookEvent,
 )
 
 
@@ -32,6 +35,7 @@ class Delivery:
         name: Stem of the file names; empty = the job's id.
         webhook: Who is told when the job has ended; ``None`` = nobody in particular.
         owner: Name of the API key that the job was asked for with; empty = none was needed.
+        webhook_events: What of it is told.
     """
 
     extension: SaveExtension = SaveExtension.PNG
@@ -39,6 +43,7 @@ class Delivery:
     base64: bool = False
     webhook: str | None = None
     owner: str = ""
+    webhook_events: tuple[WebhookEvent, ...] = (WebhookEvent.COMPLETED,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +134,9 @@ class Job:
     Args:
         view: The job as it was accepted, or as it was found in the store.
         stored: What was asked for.
+
+    Attributes:
+        journal: What has happened to it in this run of the server.
     """
 
     def __init__(self, view: JobView, stored: StoredRequest) -> None:
@@ -138,11 +146,13 @@ class Job:
         self.done: Future[JobView] = Future()
         # A waiting caller that goes away must not be able to cancel what others wait for.
         self.done.set_running_or_notify_cancel()
+        self.journal: Journal[JobView] = Journal()
         self._lock = threading.Lock()
         self._view = view
         self._is_cancel_asked = False
         self._is_decided = False
         self._alive_s = time.monotonic()
+        self._note(JobEvent.QUEUED)
 
     def view(self) -> JobView:
         """The job at this moment."""
@@ -161,6 +171,7 @@ class Job:
                 # The clock of an earlier run of the server may have been ahead.
                 started_ms=max(now_ms, self._view.queued_ms),
             )
+            self._note(JobEvent.STARTED)
             return self._view
 
     def record(self, event: Event) -> None:
@@ -173,16 +184,20 @@ class Job:
             match event:
                 case Progress():
                     self._view = _advanced(view, event)
+                    self._note(JobEvent.PROGRESS)
                 case Preview():
                     self._view = replace(view, preview=event.image)
+                    self.journal.add(JobEvent.PREVIEW, self._view)
                 case Warned() if event.text not in view.warnings:
                     self._view = replace(view, warnings=(*view.warnings, event.text))
+                    self._note(JobEvent.WARNING)
 
     def add_image(self, image: SavedImage) -> None:
         """Take in a picture that lies on disk."""
         with self._lock:
             self._alive_s = time.monotonic()
             self._view = replace(self._view, images=(*self._view.images, image))
+            self._note(JobEvent.IMAGE)
 
     def silent_s(self) -> float:
         """Seconds since the run has last shown a sign of life."""
@@ -242,10 +257,24 @@ class Job:
             assert self._is_decided
             assert not self._view.is_finished
             self._view = final
+            self._note(final_event(final))
 
     def keep(self) -> None:
         """Tell who waits that the job goes on when the server runs again."""
+        with self._lock:
+            self._note(JobEvent.ERROR)
         self.done.set_exception(JobKeptError(self.id))
+
+    def _note(self, kind: JobEvent) -> None:
+        """Tell who follows the job; of pictures only their names are kept."""
+        self.journal.add(kind, replace(self._view, preview=None))
+
+
+def final_event(view: JobView) -> JobEvent:
+    """The event with which a job has ended."""
+    if view.is_cancelled:
+        return JobEvent.CANCELED
+    return JobEvent.COMPLETED if view.stage is JobStage.SUCCESS else JobEvent.FAILED
 
 
 def _advanced(view: JobView, event: Progress) -> JobView:

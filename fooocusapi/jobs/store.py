@@ -6,8 +6,7 @@ Knows neither the queue nor the files of pictures, only their names.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,12 +24,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from fooocusapi.exceptions import StoreError
-from fooocusapi.jobs.database import Use
+from fooocusapi.jobs.database import Use, connected
 from fooocusapi.jobs.job import Delivery, Failure, JobView, SavedImage, StoredRequest
+from fooocusapi.jobs.outbox import Message, drop_messages, write_messages
 from fooocusapi.jobs.tables import images, jobs, keys
 from fooocusapi.schemas.vocabulary import (
     ErrorCode,
@@ -39,7 +36,10 @@ from fooocusapi.schemas.vocabulary import (
     JobStage,
     JobStatus,
     SaveExtension,
+    WebhookEvent,
 )
+
+MessagesOf = Callable[[JobView, WebhookEvent], Sequence[Message]]
 
 _UNFINISHED = jobs.c.stage.in_([JobStage.WAITING, JobStage.RUNNING])
 _FINISHED = jobs.c.stage.in_([JobStage.SUCCESS, JobStage.ERROR])
@@ -103,10 +103,20 @@ class JobStore:
 
     Args:
         engine: A database as ``open_database`` opens it.
+        messages_of: What is to be told of a job that begins or has ended; written together with
+            that.
+        on_begin: Called when something is to be told of a job that begins.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        messages_of: MessagesOf = lambda _view, _event: (),
+        on_begin: Callable[[], None] = lambda: None,
+    ) -> None:
         self._engine = engine
+        self._messages_of = messages_of
+        self._on_begin = on_begin
         self._reading = engine.execution_options(use=Use.READ)
         self._noting = engine.execution_options(use=Use.NOTE)
 
@@ -114,13 +124,18 @@ class JobStore:
         """Let go of the database."""
         self._engine.dispose()
 
+    def check(self) -> None:
+        """Find out whether the database can be written."""
+        with connected(self._noting) as connection:
+            connection.execute(delete(keys).where(keys.c.made_ms < 0))
+
     def accept(self, view: JobView, stored: StoredRequest, key: KeyUse | None = None) -> None:
         """Take a job in, and with it the key under which it was sent.
 
         When this returns, the job survives the end of the process and a loss of power.
         """
-        with _connected(self._engine) as connection:
-            connection.execute(insert(jobs).values({**_columns(view), **asdict(stored)}))
+        with connected(self._engine) as connection:
+            connection.execute(insert(jobs).values({**job_columns(view), **asdict(stored)}))
             if key is not None:
                 row = {**asdict(key), "job_id": view.id, "made_ms": view.queued_ms}
                 connection.execute(insert(keys).values(row))
@@ -128,33 +143,40 @@ class JobStore:
     def start(self, view: JobView) -> None:
         """Note that a run of a job begins, so that runs that end the process are counted."""
         values = {"stage": view.stage, "attempt": view.attempt, "started_ms": view.started_ms}
-        with _connected(self._noting) as connection:
+        messages = self._messages_of(view, WebhookEvent.START)
+        with connected(self._noting) as connection:
             connection.execute(update(jobs).where(jobs.c.id == view.id).values(values))
+            write_messages(connection, messages)
+        if messages:
+            self._on_begin()
 
     def note_cancel(self, job_id: str) -> None:
         """Note that an unfinished job is to end as cancelled, even if the process ends first."""
         wanted = and_(jobs.c.id == job_id, _UNFINISHED)
-        with _connected(self._engine) as connection:
+        with connected(self._engine) as connection:
             connection.execute(update(jobs).where(wanted).values(is_cancelled=True))
 
     def add_image(self, job_id: str, position: int, image: SavedImage) -> None:
         """Note a picture that is about to get its name, so that no file is ever forgotten."""
         number = select(jobs.c.number).where(jobs.c.id == job_id).scalar_subquery()
         row = {"job": number, "position": position, **asdict(image)}
-        with _connected(self._noting) as connection:
+        with connected(self._noting) as connection:
             _drop_images(connection, job_id, position)
             connection.execute(insert(images).values(row))
 
     def save(self, view: JobView) -> None:
         """Keep a job as it is now; noted pictures that it does not have are not part of it."""
-        with _connected(self._engine) as connection:
+        with connected(self._engine) as connection:
             connection.execute(_change(view))
             _drop_images(connection, view.id, len(view.images))
+            if view.is_finished:
+                write_messages(connection, self._messages_of(view, WebhookEvent.COMPLETED))
 
     def remove(self, job_id: str) -> bool:
         """Forget a job; ``False`` if there is none of that id."""
-        with _connected(self._engine) as connection:
+        with connected(self._engine) as connection:
             _drop_images(connection, job_id, 0)
+            drop_messages(connection, job_id)
             return connection.execute(delete(jobs).where(jobs.c.id == job_id)).rowcount > 0
 
     def find(self, job_id: str) -> JobRecord | None:
@@ -203,7 +225,7 @@ class JobStore:
 
     def count_finished(self) -> int:
         """How many jobs have ended."""
-        with _connected(self._reading) as connection:
+        with connected(self._reading) as connection:
             query = select(func.count()).select_from(jobs).where(_FINISHED)
             return int(connection.execute(query).scalar_one())
 
@@ -212,13 +234,13 @@ class JobStore:
         query = select(func.coalesce(func.sum(images.c.size_bytes), 0)).select_from(
             images.join(jobs)
         )
-        with _connected(self._reading) as connection:
+        with connected(self._reading) as connection:
             return int(connection.execute(query.where(_FINISHED)).scalar_one())
 
     def latest_ms(self) -> int:
         """The latest time in any record, 0 if there is none."""
         times = (jobs.c.queued_ms, jobs.c.started_ms, jobs.c.finished_ms)
-        with _connected(self._reading) as connection:
+        with connected(self._reading) as connection:
             row = connection.execute(select(*(func.max(time) for time in times))).one()
         return max((value or 0 for value in row), default=0)
 
@@ -227,17 +249,17 @@ class JobStore:
         query = select(keys.c.fingerprint, keys.c.job_id).where(
             keys.c.scope == scope, keys.c.key == key
         )
-        with _connected(self._reading) as connection:
+        with connected(self._reading) as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else (row.fingerprint, row.job_id)
 
     def drop_keys(self, before_ms: int) -> None:
         """Forget keys that were used before a time."""
-        with _connected(self._noting) as connection:
+        with connected(self._noting) as connection:
             connection.execute(delete(keys).where(keys.c.made_ms < before_ms))
 
     def _read(self, query: Select[Any]) -> list[JobRecord]:
-        with _connected(self._reading) as connection:
+        with connected(self._reading) as connection:
             rows = connection.execute(query).all()
             pictures: dict[int, list[SavedImage]] = {row.number: [] for row in rows}
             by_place = select(images).order_by(images.c.job, images.c.position)
@@ -246,24 +268,13 @@ class JobStore:
         return [_record(row, tuple(pictures[row.number])) for row in rows]
 
 
-@contextmanager
-def _connected(engine: Engine) -> Iterator[Connection]:
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except (DBAPIError, PoolTimeoutError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        reason = " ".join(str(cause).split())
-        raise StoreError(f"the job store cannot be used: {reason}") from error
-
-
 def _is_of(owner: str) -> ColumnElement[bool]:
     # Unlike the names of files beside it, an owner's name needs no escape in JSON.
     return jobs.c.delivery.contains(f'"owner": "{owner}"', autoescape=True)
 
 
 def _change(view: JobView) -> Any:
-    return update(jobs).where(jobs.c.id == view.id).values(_columns(view))
+    return update(jobs).where(jobs.c.id == view.id).values(job_columns(view))
 
 
 def _drop_images(connection: Connection, job_id: str, first: int) -> None:
@@ -272,7 +283,8 @@ def _drop_images(connection: Connection, job_id: str, first: int) -> None:
     connection.execute(delete(images).where(gone))
 
 
-def _columns(view: JobView) -> dict[str, Any]:
+def job_columns(view: JobView) -> dict[str, Any]:
+    """What the table of jobs holds of a job, but for what was asked for."""
     failure = view.failure
     return {
         "id": view.id,
@@ -296,12 +308,25 @@ def _image(row: Row[Any]) -> SavedImage:
     return SavedImage(date=row.date, name=row.name, seed=row.seed, size_bytes=row.size_bytes)
 
 
+def _delivery(stored: dict[str, Any]) -> Delivery:
+    # What earlier versions did not know of is as if it were not given.
+    usual = Delivery()
+    events = stored.get("webhook_events", usual.webhook_events)
+    return Delivery(
+        extension=SaveExtension(stored["extension"]),
+        name=stored["name"],
+        base64=stored["base64"],
+        webhook=stored["webhook"],
+        webhook_events=tuple(WebhookEvent(event) for event in events),
+        owner=stored.get("owner", usual.owner),
+    )
+
+
 def _record(row: Row[Any], pictures: tuple[SavedImage, ...]) -> JobRecord:
-    delivery = json.loads(row.delivery)
     view = JobView(
         id=row.id,
         kind=JobKind(row.kind),
-        delivery=Delivery(**{**delivery, "extension": SaveExtension(delivery["extension"])}),
+        delivery=_delivery(json.loads(row.delivery)),
         seed=row.seed,
         queued_ms=row.queued_ms,
         stage=JobStage(row.stage),

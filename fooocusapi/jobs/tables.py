@@ -68,3 +68,21 @@ keys = Table(
     Column("job_id", String(36), nullable=False),
     Column("made_ms", BigInteger, nullable=False),
 )
+
+messages = Table(
+    "fooocusapi_messages",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", String(40), nullable=False, unique=True),
+    Column("job_id", String(36), nullable=False),
+    Column("type", String(20), nullable=False),
+    Column("target", Text),
+    Column("body", Text, nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("answer", Integer),
+    Column("problem", Text),
+    sqlite_autoincrement=True,
+)

@@ -62,9 +62,17 @@ class Engine(Protocol):
         """
 
     def generate(
-        self, params: GenerationParams, on_event: EventSink, cancel: CancelToken
+        self,
+        params: GenerationParams,
+        on_event: EventSink,
+        cancel: CancelToken,
+        *,
+        saves_memory: bool = False,
     ) -> Generator[GeneratedImage]:
         """Make pictures, each handed out as soon as it is finished.
+
+        Args:
+            saves_memory: Let go of everything first, and take as little device memory as can be.
 
         Raises:
             RunCancelled: ``cancel`` was switched; pictures handed out before are kept.
@@ -119,6 +127,7 @@ class Worker:
         self._save_image = save_image
         self._on_lost = on_lost
         self.is_lost = False
+        self._is_hung = False
         self._made: Engine | None = None
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self.loaded: Future[None] = Future()
@@ -141,10 +150,16 @@ class Worker:
         Blocks until the thread has ended, or for a few seconds if it does not answer.
         """
         self._queue.close()
+        if self._is_hung:
+            return
         if self._queue.is_busy:
             self._thread.join(grace_s)
         self._queue.interrupt()
         self._thread.join(_CANCEL_WAIT_S)
+
+    def abandon(self) -> None:
+        """Wait for the thread no more: it hangs, and ends with the process."""
+        self._is_hung = True
 
     def _work(self) -> None:
         self._load()
@@ -214,16 +229,17 @@ class Worker:
     def _generate(self, job: Job) -> None:
         params = self._load_params(job)
         try:
-            self._make_images(job, params)
+            self._make_images(job, params, saves_memory=False)
         except DeviceMemoryError as error:
-            _log.warning("job %s: %s Once more with all memory free.", job.id, error)
+            _log.warning("job %s: %s Once more with as little as can be.", job.id, error)
         else:
             return
-        self._engine().free_memory()
-        self._make_images(job, params)
+        # Outside of the handler, which keeps what the failed run holds.
+        self._make_images(job, params, saves_memory=True)
 
-    def _make_images(self, job: Job, params: GenerationParams) -> None:
-        run = self._engine().generate(params, _recorder(job), job.token)
+    def _make_images(self, job: Job, params: GenerationParams, *, saves_memory: bool) -> None:
+        engine, record = self._engine(), _recorder(job)
+        run = engine.generate(params, record, job.token, saves_memory=saves_memory)
         saved = len(job.view().images)
         # Closed at once if saving fails, so that the engine is ready for the next job.
         with closing(run) as images:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+
 from fastapi import APIRouter, Response
 
 from fooocusapi import __version__
 from fooocusapi.dependencies import Services, ServicesDep
+from fooocusapi.exceptions import StoreError
 from fooocusapi.schemas.responses import HealthReport
 from fooocusapi.schemas.vocabulary import HealthStatus
 
 router = APIRouter(tags=["Health"])
+
+_LEAST_FREE_BYTES = 100 * 1024 * 1024
 
 
 @router.get(
@@ -25,6 +31,59 @@ async def health(services: ServicesDep, response: Response) -> HealthReport:
     if not is_alive:
         response.status_code = 503
     return HealthReport(status=_status(services), version=__version__, checks={"worker": is_alive})
+
+
+@router.get(
+    "/ready",
+    operation_id="ready",
+    responses={503: {"model": HealthReport, "description": "No job should be sent here now."}},
+)
+@router.get("/readyz", include_in_schema=False)
+async def ready(services: ServicesDep, response: Response) -> HealthReport:
+    """Whether a job would be accepted now and could be made."""
+    loop = asyncio.get_running_loop()
+    can_store, has_room = await loop.run_in_executor(
+        services.control_threads, lambda: (_can_store(services), _has_room(services))
+    )
+    checks = {
+        "worker": _is_alive(services),
+        "accepting": not services.queue.is_closed,
+        "models": services.worker.loaded.done(),
+        "store": can_store,
+        "disk": has_room,
+        "queue": len(services.queue.view().unfinished) < services.settings.queue_size,
+    }
+    if not all(checks.values()):
+        response.status_code = 503
+    return HealthReport(status=_status(services), version=__version__, checks=checks)
+
+
+@router.get(
+    "/startupz",
+    operation_id="startup",
+    responses={503: {"model": HealthReport, "description": "The models are being loaded."}},
+)
+async def startup(services: ServicesDep, response: Response) -> HealthReport:
+    """Whether the first loading of models has ended; jobs are accepted before that, too."""
+    is_done = services.worker.loaded.done()
+    if not is_done:
+        response.status_code = 503
+    return HealthReport(status=_status(services), version=__version__, checks={"models": is_done})
+
+
+def _can_store(services: Services) -> bool:
+    try:
+        services.store.check()
+    except StoreError:
+        return False
+    return True
+
+
+def _has_room(services: Services) -> bool:
+    try:
+        return shutil.disk_usage(services.settings.outputs).free >= _LEAST_FREE_BYTES
+    except OSError:
+        return False
 
 
 def _is_alive(services: Services) -> bool:

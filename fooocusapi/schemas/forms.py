@@ -27,7 +27,7 @@ _IMAGE_SLOT = "cn_img"
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
 # Fields that take one picture where clients are known to send many.
 _SINGLE = frozenset({"image"})
-NAME_LISTS = frozenset({"style_selections", "outpaint_selections"})
+NAME_LISTS = frozenset({"style_selections", "outpaint_selections", "webhook_events_filter"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from fooocus_core.choices import (
     UpscaleVaryMethod,
 )
 from fooocusapi.schemas.pictures import ImageValue, PictureField
-from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme, SaveExtension
+from fooocusapi.schemas.vocabulary import PLACEHOLDERS, MetaScheme, SaveExtension, WebhookEvent
 
 MAX_SEED = 2**63 - 1
 MIN_SIDE, MAX_SIDE = 64, 4096
@@ -45,6 +45,7 @@ MAX_MASK_TEXT_CHARACTERS = 2000
 MAX_STYLES = 300
 MAX_DISTANCE = 4096
 _MAX_SIDES = 100
+_MAX_EVENTS = 100
 _MAX_IMAGE_PROMPTS = 100
 _MAX_REGIONS = 100
 _MAX_ADDRESS_CHARACTERS = 8000
@@ -211,6 +212,11 @@ DescribeKindName = Annotated[DescribeKind, _in_any_case(DescribeKind)]
 SideNames = Annotated[
     list[Annotated[Side, _in_any_case(Side)]],
     Field(max_length=_MAX_SIDES),
+    BeforeValidator(_split_at_commas),
+]
+WebhookEvents = Annotated[
+    list[Annotated[WebhookEvent, _in_any_case(WebhookEvent)]],
+    Field(max_length=_MAX_EVENTS),
     BeforeValidator(_split_at_commas),
 ]
 Distance = Annotated[
@@ -409,6 +415,14 @@ class GenerationRequest(RequestModel):
     require_base64: bool = False
     async_process: bool = False
     webhook_url: Text = ""
+    webhook_events_filter: WebhookEvents = Field(
+        default_factory=lambda: [WebhookEvent.COMPLETED],
+        description="What is told; nothing: the end alone, which is `completed`.",
+    )
+    cancel_on_disconnect: bool | None = Field(
+        default=None,
+        description="Cancel the job if the caller hangs up while waiting; else as the server says.",
+    )
 
     def picture_fields(self) -> Iterator[PictureField]:
         """Where pictures stand in this request; those that guide aside."""

@@ -9,12 +9,14 @@ from pydantic import BaseModel, Field
 
 from fooocus_core.choices import MetadataScheme
 from fooocusapi.schemas.vocabulary import (
+    DeliveryStatus,
     ErrorCode,
     FinishReason,
     HealthStatus,
     JobKind,
     JobStage,
     JobStatus,
+    MessageType,
 )
 
 
@@ -119,6 +121,28 @@ class JobPage(BaseModel):
     """Some jobs, the newest first."""
 
     jobs: list[JobReport]
+    next_cursor: str | None = Field(description="Where the next page begins; null: nowhere.")
+
+
+class DeliveryReport(BaseModel):
+    """What one receiver of webhooks is to be told, and what became of it."""
+
+    id: str = Field(description="The `webhook-id`, the same over all attempts.")
+    job_id: str
+    type: MessageType
+    status: DeliveryStatus
+    url: str | None = Field(description="Null: who is told of every job (`--webhook-url`).")
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime | None
+    last_status: int | None = Field(description="Status of the receiver's last answer.")
+    last_error: str | None
+
+
+class DeliveryPage(BaseModel):
+    """Some deliveries, the newest first."""
+
+    deliveries: list[DeliveryReport]
     next_cursor: str | None = Field(description="Where the next page begins; null: nowhere.")
 
 

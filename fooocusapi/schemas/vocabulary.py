@@ -63,6 +63,52 @@ class JobStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class JobEvent(StrEnum):
+    """What happens to a job, as it is told to who follows it."""
+
+    QUEUED = "queued"
+    STARTED = "started"
+    PROGRESS = "progress"
+    PREVIEW = "preview"
+    IMAGE = "image"
+    WARNING = "warning"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    ERROR = "error"
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing follows."""
+        return self in (JobEvent.COMPLETED, JobEvent.FAILED, JobEvent.CANCELED, JobEvent.ERROR)
+
+
+class WebhookEvent(StrEnum):
+    """What a receiver of webhooks can be told of."""
+
+    START = "start"
+    OUTPUT = "output"
+    COMPLETED = "completed"
+
+
+class MessageType(StrEnum):
+    """What has happened to a job, as receivers of webhooks are told."""
+
+    STARTED = "job.started"
+    IMAGE = "job.image"
+    COMPLETED = "job.completed"
+    FAILED = "job.failed"
+    CANCELED = "job.canceled"
+
+
+class DeliveryStatus(StrEnum):
+    """Whether a receiver was told."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class HealthStatus(StrEnum):
     """What the server is doing, in one word."""
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standardwebhooks.webhooks import Webhook
 
 from fooocusapi.cli import PROJECT_ROOT, RESTART_WANTED
 from tests.conftest import Start
 from tests.deadline import wait_until
+from tests.fakes import FakeReceiver
 from tests.pictures import as_base64, encode, plain
 from tests.servers import SMALL, TEXT_TO_IMAGE, Running
 
@@ -181,6 +183,29 @@ def test_f14_a_damaged_store_is_moved_aside_and_told_of(start: Start, tmp_path: 
     assert "is damaged; it was moved aside" in "".join(server.lines)
     assert len(list(outputs.glob("database.db.damaged-*"))) == 1
     assert server.post()[0]["finish_reason"] == "SUCCESS"
+
+
+def test_f22_what_a_receiver_did_not_take_is_told_after_a_crash_under_the_same_id(
+    start: Start,
+) -> None:
+    receiver = FakeReceiver()
+    receiver.hold.clear()
+    secret = "whsec_" + 32 * "A"
+    server = start("--webhook-url", receiver.url, "--webhook-secret", secret)
+    job_id = accept(server)
+    wait_until(lambda: len(receiver.seen) == 1)
+    server.kill()
+    receiver.hold.set()
+    again = start("--webhook-url", receiver.url, "--webhook-secret", secret)
+    wait_until(lambda: len(receiver.seen) == 2)
+    first, second = (Webhook(secret).verify(raw, headers) for headers, raw in receiver.seen)
+    assert first == second
+    assert first["job_id"] == job_id
+    (one,) = {headers["webhook-id"] for headers, _ in receiver.seen}
+    path = f"/v1/webhooks/deliveries?job_id={job_id}"
+    wait_until(lambda: again.request("GET", path).body["deliveries"][0]["status"] == "delivered")
+    assert [told["id"] for told in again.request("GET", path).body["deliveries"]] == [one]
+    receiver.close()
 
 
 @pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "not persistent"])

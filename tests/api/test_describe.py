@@ -173,7 +173,7 @@ def test_a_failure_is_answered_with_its_reason(
 
 
 @pytest.mark.usefixtures("models")
-def test_many_calls_wait_for_the_running_job_and_all_are_answered(
+def test_f32_many_calls_wait_for_the_running_job_and_all_are_answered(
     client: TestClient, engine: FakeEngine
 ) -> None:
     engine.play(Script(gated=True))

@@ -44,7 +44,9 @@ def test_styles_are_listed_in_the_order_of_the_reference(client: TestClient) -> 
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_memory_is_freed_between_jobs(client: TestClient, engine: FakeEngine, method: str) -> None:
+def test_f31_memory_is_freed_between_jobs(
+    client: TestClient, engine: FakeEngine, method: str
+) -> None:
     engine.play(Script(gated=True))
     client.post("/v1/generation/text-to-image", json={**SMALL, "async_process": True})
     engine.gate.wait_for_step()

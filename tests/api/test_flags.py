@@ -108,6 +108,7 @@ LEGACY = [
 VALUES = {
     "webhook-url": "http://receiver.example/hook",
     "cors-allow-origins": "https://page.example",
+    "webhook-secret": "whsec_" + 32 * "A",
 }
 
 
@@ -162,6 +163,10 @@ def test_a_list_is_given_at_once_or_piece_by_piece() -> None:
     [
         ["--no-such-flag"],
         ["--webhook-url", "ftp://x"],
+        ["--webhook-secret", "short"],
+        ["--webhook-secret", "whsec_QUJD"],
+        ["--webhook-secret", "whsec_" + 31 * "A" + "!"],
+        ["--webhook-secret", ",".join(["whsec_" + 32 * "A"] * 3)],
         ["--por", "1"],
         ["--port", "x"],
         ["--apikey="],

@@ -251,7 +251,7 @@ def test_a_picture_that_the_engine_cannot_use_is_named(
 
 
 @pytest.mark.usefixtures("mask_models")
-def test_masks_are_made_between_jobs_while_the_server_answers(
+def test_f32_masks_are_made_between_jobs_while_the_server_answers(
     make_client: MakeClient, engine: FakeEngine
 ) -> None:
     client = make_client(queue_size=2)

@@ -1,9 +1,12 @@
-"""GET /health and its other names."""
+"""Health, readiness and start, under all their names."""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -39,7 +42,7 @@ def test_a_running_job_is_told(client: TestClient, engine: FakeEngine) -> None:
     engine.gate.open(STEPS)
 
 
-def test_without_a_living_worker_the_server_is_not_healthy(client: TestClient) -> None:
+def test_f39_without_a_living_worker_the_server_is_not_healthy(client: TestClient) -> None:
     client.app.state.services.worker.stop(WAIT_S)  # type: ignore[attr-defined]
     answer = client.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (503, "draining")
@@ -77,3 +80,57 @@ def test_a_long_run_that_shows_signs_of_life_is_left_alone(
     items = client.post("/v1/generation/text-to-image", json=body).json()
     assert [item["finish_reason"] for item in items] == ["SUCCESS"] * 4
     assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/ready", "/readyz"])
+def test_a_server_that_can_make_jobs_is_ready_and_no_key_is_wanted(
+    make_client: MakeClient, path: str
+) -> None:
+    answer = make_client(apikey="a key", preload=True).get(path)
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert set(answer.json()["checks"].values()) == {True}
+
+
+def missing(client: TestClient) -> list[str]:
+    """What keeps the server from being ready."""
+    answer = client.get("/ready")
+    found = [name for name, is_well in answer.json()["checks"].items() if not is_well]
+    assert (answer.status_code == 503) == bool(found)
+    return found
+
+
+def test_a_server_with_a_full_queue_is_not_ready(
+    make_client: MakeClient, engine: FakeEngine
+) -> None:
+    client = make_client(queue_size=1, preload=True)
+    engine.play(Script(gated=True))
+    client.post("/v1/generation/text-to-image", json={**SMALL, "async_process": True})
+    engine.gate.wait_for_step()
+    assert missing(client) == ["queue"]
+    engine.gate.open(STEPS)
+
+
+def test_a_server_that_loads_has_not_started_and_is_not_ready(
+    make_client: MakeClient, engine: FakeEngine
+) -> None:
+    engine.is_fetching = True
+    client = make_client()
+    assert (client.get("/startupz").status_code, missing(client)) == (503, ["models"])
+    engine.is_fetching = False
+    client.app.state.services.worker.loaded.result(timeout=WAIT_S)  # type: ignore[attr-defined]
+    assert (client.get("/startupz").status_code, missing(client)) == (200, [])
+
+
+def test_a_server_whose_store_cannot_be_written_is_not_ready(
+    make_client: MakeClient, core: CoreConfig
+) -> None:
+    client = make_client(preload=True)
+    store = Path(core.folders.outputs) / "database.db"
+    with closing(sqlite3.connect(store, isolation_level=None)) as other:
+        other.execute("DROP TABLE fooocusapi_idempotency_keys")
+    assert missing(client) == ["store"]
+
+
+def test_a_server_that_stops_is_not_ready(client: TestClient) -> None:
+    client.app.state.services.worker.stop(WAIT_S)  # type: ignore[attr-defined]
+    assert {"worker", "accepting"} <= set(missing(client))

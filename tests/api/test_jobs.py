@@ -259,7 +259,7 @@ def test_jobs_beyond_the_history_limit_go_with_their_files(
     wait_until(lambda: len(list(Path(core.folders.outputs).rglob("*.png"))) == 2)
 
 
-def test_stop_ends_the_running_job_within_a_step_and_no_other(
+def test_f25_stop_ends_the_running_job_within_a_step_and_no_other(
     client: TestClient, engine: FakeEngine
 ) -> None:
     engine.play(Script(gated=True))
@@ -331,7 +331,7 @@ def test_f37_defect_b18_control_routes_answer_while_many_callers_wait(
     assert {answer.json()[0]["finish_reason"] for answer in answers} == {"USER_CANCEL"}
 
 
-def test_job_is_told_of_although_all_shared_threads_are_taken(
+def test_f37_job_is_told_of_although_all_shared_threads_are_taken(
     client: TestClient, engine: FakeEngine
 ) -> None:
     engine.play(Script(gated=True))

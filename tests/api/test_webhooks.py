@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
+import base64
 from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from fooocusapi.jobs.job import Delivery, JobView
-from fooocusapi.schemas.vocabulary import FinishReason, JobKind, JobStage
-from fooocusapi.webhooks import Webhooks
 from tests.conftest import MakeClient
-from tests.fakes import WAIT_S, FakeEngine, FakeReceiver, Script
+from tests.fakes import STEPS, FakeEngine, FakeReceiver, Script
 
 URL = "/v1/generation/text-to-image"
+BODY = ["job_id", "job_result", "type", "status", "error", "timestamp", "attempt"]
 SMALL = {"aspect_ratios_selection": "64*64", "style_selections": [], "loras": []}
 
 
@@ -40,6 +37,16 @@ def test_finished_job_is_told_with_the_two_legacy_keys_first(
         {"url": item["url"], "seed": item["seed"]} for item in answer.json()
     ]
     assert (told["type"], told["status"], told["error"]) == ("job.completed", "SUCCESS", None)
+    assert (told["attempt"], set(told) - set(BODY)) == (1, {"_type"})
+
+
+def test_the_end_is_told_when_it_can_be_seen(client: TestClient, receiver: FakeReceiver) -> None:
+    for _ in range(5):
+        body = {**SMALL, "webhook_url": receiver.url, "async_process": True}
+        client.post(URL, json=body)
+        job_id = receiver.next()["job_id"]
+        job = client.get("/v1/generation/query-job", params={"job_id": job_id}).json()
+        assert (job["job_stage"], len(job["job_result"])) == ("SUCCESS", 1)
 
 
 def test_failed_and_stopped_jobs_are_told(
@@ -78,7 +85,7 @@ def test_defect_b12_slow_receiver_delays_no_job(client: TestClient, receiver: Fa
 
 
 @pytest.mark.parametrize("status", [302, 410, 500])
-def test_answer_of_the_receiver_does_not_touch_the_job(
+def test_f21_answer_of_the_receiver_does_not_touch_the_job(
     client: TestClient, receiver: FakeReceiver, status: int
 ) -> None:
     receiver.status = status
@@ -132,67 +139,82 @@ def test_what_is_no_web_address_is_left_out_with_a_warning(client: TestClient, u
     assert "secret" not in answer.headers["X-Fooocus-Warning"]
 
 
-def ended(webhook: str | None = None) -> JobView:
-    return JobView(
-        id="an id",
-        kind=JobKind.TEXT_TO_IMAGE,
-        delivery=Delivery(webhook=webhook),
-        seed=1,
-        queued_ms=1,
-        stage=JobStage.SUCCESS,
-        reason=FinishReason.SUCCESS,
-    )
-
-
-def make_webhooks(common_target: str, **options: float) -> Webhooks:
-    return Webhooks(common_target, public_only=False, url_of=lambda image: image.name, **options)
-
-
-@pytest.mark.parametrize(
-    "target", ["http://example.com/\x01", "http://xn--a/", "http://[", "\ud800"], ids=ascii
-)
-def test_delivery_outlives_whatever_one_message_raises(
-    receiver: FakeReceiver, caplog: pytest.LogCaptureFixture, target: str
-) -> None:
-    webhooks = make_webhooks(target)
-    webhooks.start()
-    webhooks.announce(ended())
-    webhooks.announce(ended(receiver.url))
-    assert receiver.next()["job_id"] == "an id"
-    webhooks.stop(WAIT_S)
-    assert "webhook of job an id" in caplog.text
-
-
-def test_an_attempt_ends_after_its_time_although_the_receiver_goes_on_sending(
-    receiver: FakeReceiver,
-) -> None:
-    closing = threading.Event()
-
-    def dribble() -> None:
-        with listener.accept()[0] as connection:
-            connection.sendall(b"HTTP/1.1 200 OK\r\n")
-            while not closing.wait(0.02):
-                try:
-                    connection.sendall(b"x: y\r\n")
-                except OSError:
-                    return
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=dribble)
-        thread.start()
-        webhooks = make_webhooks(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout_s=0.2)
-        webhooks.start()
-        webhooks.announce(ended())
-        webhooks.announce(ended(receiver.url))
-        began = time.monotonic()
-        receiver.next()
-        assert time.monotonic() - began < 2
-        closing.set()
-        thread.join()
-    webhooks.stop(WAIT_S)
-
-
 @pytest.mark.parametrize("url", ["", "string", "None", None])
 def test_placeholders_mean_no_webhook(client: TestClient, url: object) -> None:
     answer = client.post(URL, json={**SMALL, "webhook_url": url})
     assert "X-Fooocus-Warning" not in answer.headers
+
+
+def test_what_is_told_can_be_chosen(
+    client: TestClient, engine: FakeEngine, receiver: FakeReceiver
+) -> None:
+    engine.play(Script(gated=True))
+    events = "webhook_events_filter", ["completed", "Start", "start"]
+    body = {**SMALL, "webhook_url": receiver.url, "async_process": True, "image_number": 2}
+    client.post(URL, json={**body, events[0]: events[1]})
+    told = receiver.next()
+    assert (told["type"], told["status"], told["job_result"]) == ("job.started", "RUNNING", [])
+    engine.gate.open(2 * STEPS)
+    told = receiver.next()
+    assert (told["type"], len(told["job_result"])) == ("job.completed", 2)
+    assert receiver.bodies.empty()
+
+
+def test_pictures_are_told_of_at_once_and_those_soon_after_together(
+    client: TestClient, receiver: FakeReceiver
+) -> None:
+    form = {
+        "aspect_ratios_selection": "64*64",
+        "webhook_url": receiver.url,
+        "webhook_events_filter": "output",
+        "image_number": "4",
+        "image_seed": "1",
+    }
+    client.post(URL, data=form)
+    told = [receiver.next()]
+    while len(told[-1]["job_result"]) < 4:
+        told.append(receiver.next())
+    assert {one["type"] for one in told} == {"job.image"}
+    seeds = [[item["seed"] for item in one["job_result"]] for one in told]
+    assert (seeds[0], seeds[-1]) == (["1"], ["1", "2", "3", "4"])
+    # How many are told together depends on how fast the machine is.
+    assert seeds == sorted(seeds, key=len)
+    assert receiver.bodies.empty()
+
+
+def test_an_unknown_event_is_refused(client: TestClient) -> None:
+    answer = client.post(URL, json={**SMALL, "webhook_events_filter": ["ended"]})
+    assert answer.status_code == 422
+
+
+def test_nothing_chosen_means_the_end_alone(client: TestClient, receiver: FakeReceiver) -> None:
+    body = {**SMALL, "webhook_url": receiver.url, "webhook_events_filter": []}
+    client.post(URL, json=body)
+    assert receiver.next()["type"] == "job.completed"
+
+
+def test_messages_are_signed_by_every_secret_as_receivers_verify_it(
+    make_client: MakeClient, receiver: FakeReceiver
+) -> None:
+    secrets = [base64.b64encode(bytes(range(start, start + 32))).decode() for start in (0, 50)]
+    client = make_client(webhook_secrets=tuple(base64.b64decode(text) for text in secrets))
+    client.post(URL, json={**SMALL, "webhook_url": receiver.url})
+    receiver.next()
+    ((headers, raw),) = receiver.seen
+    lower = {name.lower(): value for name, value in headers.items()}
+    for secret in secrets:
+        assert Webhook(f"whsec_{secret}").verify(raw, lower)["type"] == "job.completed"
+    other = base64.b64encode(bytes(32)).decode()
+    with pytest.raises(WebhookVerificationError):
+        Webhook(f"whsec_{other}").verify(raw, lower)
+    assert lower["webhook-id"].startswith("msg_")
+    assert "." not in lower["webhook-id"]
+
+
+def test_without_a_secret_there_are_no_signature_headers(
+    client: TestClient, receiver: FakeReceiver
+) -> None:
+    client.post(URL, json={**SMALL, "webhook_url": receiver.url})
+    receiver.next()
+    ((headers, _),) = receiver.seen
+    assert not any(name.lower().startswith("webhook-") for name in headers)

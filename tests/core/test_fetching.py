@@ -91,7 +91,7 @@ def test_a_file_that_is_there_is_left_alone(
 
 
 @KINDS
-def test_a_cut_connection_is_resumed(file: ModelFile, config: CoreConfig, hub: FakeHub) -> None:
+def test_f19_a_cut_connection_is_resumed(file: ModelFile, config: CoreConfig, hub: FakeHub) -> None:
     cut = len(CONTENT) * 6 // 10
     hub.faults.extend([*answers_before(file), Fault(ends_after=cut)])
     assert get(file, config).read_bytes() == CONTENT
@@ -188,7 +188,7 @@ def test_a_refusal_names_the_token(config: CoreConfig, hub: FakeHub) -> None:
         get(LARGE, config)
 
 
-def test_a_wrong_hash_leaves_no_file(config: CoreConfig, hub: FakeHub) -> None:
+def test_f19_a_wrong_hash_leaves_no_file(config: CoreConfig, hub: FakeHub) -> None:
     hub.put("owner/name/folder/a large one.safetensors", CONTENT, told=CONTENT[::-1])
     with pytest.raises(DownloadError, match=f"sha256 is {hashlib.sha256(CONTENT).hexdigest()}"):
         get(LARGE, config)

@@ -196,13 +196,14 @@ def test_a_job_that_was_cancelled_is_not_put_back(bench: Bench) -> None:
     assert bench.store.unfinished() == []
 
 
-def test_f02_a_run_out_of_memory_is_made_once_more_with_memory_freed(bench: Bench) -> None:
+def test_f02_a_run_out_of_memory_is_made_once_more_with_as_little_as_can_be(bench: Bench) -> None:
     bench.worker.start()
     bench.engine.play(Script(failure=DeviceMemoryError("full"), fails_at=1))
     view = bench.result(bench.run(images=2))
     assert (view.reason, len(view.images)) == (FinishReason.SUCCESS, 2)
-    assert bench.engine.freed == 1
-    assert len(bench.engine.asked) == 2
+    assert bench.engine.saved_memory == [False, True]
+    assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+    assert bench.engine.saved_memory == [False, True, False]
 
 
 def test_f03_a_run_that_is_out_of_memory_again_fails_and_is_not_tried_a_third_time(
@@ -215,7 +216,7 @@ def test_f03_a_run_that_is_out_of_memory_again_fails_and_is_not_tried_a_third_ti
     assert [view.failure for view in failed] == [
         Failure(code=ErrorCode.OUT_OF_MEMORY, text="full")
     ] * 2
-    assert len(bench.engine.asked) == 4
+    assert bench.engine.saved_memory == [False, True] * 2
     assert bench.result(bench.run()).reason is FinishReason.SUCCESS
 
 

@@ -169,7 +169,7 @@ def test_few_unmatched_entries_are_reported_and_the_rest_applies(
 
 
 @pytest.mark.parametrize(("count", "applied"), [(12, True), (13, False)])
-def test_more_than_twelve_unmatched_entries_ignore_the_file(
+def test_f18_more_than_twelve_unmatched_entries_ignore_the_file(
     count: int, applied: bool, checkpoint: Checkpoint
 ) -> None:
     found = match(checkpoint, {**pair(LAYER), **unknown(count)})

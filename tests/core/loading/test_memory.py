@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from fooocus_core.loading.memory import (
     DevicePlan,
     Gpu,
     Streaming,
+    leanest,
     memory_errors,
     plan_device,
     set_up_torch,
@@ -71,6 +73,16 @@ def test_options_change_formats(options: DeviceOptions, expected: tuple[torch.dt
 def test_the_vae_can_stay_on_the_cpu() -> None:
     plan = plan_device(NEW, DeviceOptions(vae_on_cpu=True))
     assert (plan.device.type, plan.vae_device.type) == ("cuda", "cpu")
+
+
+def test_a_gpu_needs_the_least_memory_with_weights_that_come_layer_by_layer() -> None:
+    plan = plan_device(NEW, DeviceOptions(memory=MemoryMode.HIGH))
+    assert leanest(plan) == replace(plan, stays=False, streaming=Streaming.LAYERS)
+
+
+def test_there_is_no_leaner_plan_for_a_cpu() -> None:
+    plan = plan_device(None, DeviceOptions())
+    assert leanest(plan) == plan
 
 
 @pytest.mark.parametrize(("given", "threads"), [(4, 4), (0, None), (-1, None)])

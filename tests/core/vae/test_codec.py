@@ -155,7 +155,7 @@ class Full:
         return self._vae.decode(latent)
 
 
-def test_too_little_memory_falls_back_to_tiles(vae: AutoencoderKL) -> None:
+def test_f02_too_little_memory_falls_back_to_tiles(vae: AutoencoderKL) -> None:
     latent = torch.from_numpy(random_array(3, (1, 4, 6, 20)))
     full = Full(vae, failures=1)
     picture = decode(full, latent, warn=pytest.fail)  # type: ignore[arg-type]
@@ -189,7 +189,7 @@ def narrow_vae(vae: AutoencoderKL) -> AutoencoderKL:
 
 
 @pytest.mark.parametrize("tiled", [False, True])
-def test_a_picture_beyond_the_precision_is_decoded_in_float32(
+def test_f07_a_picture_beyond_the_precision_is_decoded_in_float32(
     narrow_vae: AutoencoderKL, tiled: bool
 ) -> None:
     before = {name: tensor.clone() for name, tensor in narrow_vae.state_dict().items()}

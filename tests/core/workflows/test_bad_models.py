@@ -118,7 +118,7 @@ def with_nan(name: str) -> Spoil:
     ],
     ids=["truncated", "foreign", "pickle", "unet-not-finite", "vae-not-finite", "text-not-finite"],
 )
-def test_a_checkpoint_that_cannot_be_used_fails_its_run_only(
+def test_f17_a_checkpoint_that_cannot_be_used_fails_its_run_only(
     engine: Engine, models: Path, good: Image, kind: str, spoil: Spoil
 ) -> None:
     bad = models / "checkpoints" / f"bad{kind}"
@@ -160,7 +160,7 @@ def test_a_lora_with_values_that_are_not_finite_fails_its_run_only(
     assert np.array_equal(paint(engine, asked()), good)
 
 
-def test_a_lora_for_another_architecture_is_left_out_with_a_warning(
+def test_f18_a_lora_for_another_architecture_is_left_out_with_a_warning(
     engine: Engine, good: Image
 ) -> None:
     events: list[Event] = []

@@ -134,7 +134,7 @@ def test_loading_gives_way_where_it_is_told_to(tmp_path: Path, preset_hub: FakeH
     assert preset_hub.asked == []
 
 
-def test_loading_with_all_files_there_asks_nobody(
+def test_f20_loading_with_all_files_there_asks_nobody(
     weights: Path, tmp_path: Path, preset_hub: FakeHub
 ) -> None:
     shutil.copytree(weights, tmp_path / "models")
