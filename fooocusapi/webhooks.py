@@ -31,6 +31,7 @@ WAITS_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 4800.0)
 _JITTER = 0.1
 _AT_ONCE, _AT_ONCE_EACH = 16, 4
 _STORE_WAIT_S, _CUT_S = 5.0, 1.0
+_LOOK_EVERY_S = 60.0
 _DAY_S = 24 * 3600.0
 _ENDS = (MessageType.COMPLETED, MessageType.FAILED, MessageType.CANCELED)
 
@@ -130,7 +131,7 @@ class Webhooks:
             except TimeoutError:
                 continue
 
-    def _begin_due(self, tasks: set[asyncio.Task[None]], tls: ssl.SSLContext) -> float | None:
+    def _begin_due(self, tasks: set[asyncio.Task[None]], tls: ssl.SSLContext) -> float:
         """Begin what may be sent now; how long there is nothing more to do."""
         try:
             now_ms = self._clock()
@@ -145,7 +146,9 @@ class Webhooks:
         except StoreError as error:
             _log.warning("webhooks wait: %s", error)
             return _STORE_WAIT_S
-        return None if next_ms is None else (next_ms - now_ms) / 1000
+        # Also without being woken: the end of a job may have been stored long after it was shown.
+        wait_s = _LOOK_EVERY_S if next_ms is None else (next_ms - now_ms) / 1000
+        return min(wait_s, _LOOK_EVERY_S)
 
     def _next_due(self, now_ms: int) -> list[Message]:
         """What may be begun: not too much at once, and no receiver more than a few times."""
