@@ -41,7 +41,7 @@ from fooocusapi.doctor_command import can_serve, examine, report_lines
 from fooocusapi.download_command import fetch_missing, list_lines, look_for
 from fooocusapi.exceptions import StoreError
 from fooocusapi.fetch_rules import MirrorError, read_fetch_rules
-from fooocusapi.flags import Effect, FlagValues, read_flags
+from fooocusapi.flag_values import FlagValues, read_flags
 from fooocusapi.folders import StartError, prepare_folders
 from fooocusapi.hash_rebuild import rebuild_hashes
 from fooocusapi.http_protocol import LimitedProtocol
@@ -179,7 +179,7 @@ def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker)
         claim = _claim_outputs(settings.outputs)
         if flags["rebuild_hash_cache"] is not None:
             rebuild_hashes(core, flags["rebuild_hash_cache"])
-        _log_warnings(flags, core, settings)
+        _log_warnings(core, settings)
         options = device_options(flags)
         app = create_app(
             settings, core, lambda: make_engine(core, options), on_lost=_stop_this_process
@@ -385,10 +385,7 @@ def _claim_outputs(folder: Path) -> sqlite3.Connection:
     return claim
 
 
-def _log_warnings(flags: FlagValues, core: CoreConfig, settings: Settings) -> None:
-    for flag in flags.given:
-        if flag.effect is Effect.LATER:
-            _log.warning("--%s is accepted, but has no effect in this version", flag.name)
+def _log_warnings(core: CoreConfig, settings: Settings) -> None:
     for warning in core.warnings:
         _log.warning("configuration: %s", warning)
     for warning in weak_spots(settings):

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from fooocus_core.config import CoreConfig
 from fooocus_core.params import Lora, Size
-from fooocusapi.flags import SECTIONS, Effect, Flag, FlagValues, Source
+from fooocusapi.flag_values import FlagValues, Source
+from fooocusapi.flags import SECTIONS, Effect, Flag
 from fooocusapi.jobs.database import embedded_url
 from fooocusapi.settings import Settings
 

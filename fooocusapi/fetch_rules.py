@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from fooocus_core.config import FetchRules
 from fooocus_core.presets import TINY_PRESET
-from fooocusapi.flags import FlagValues, read_mirror
+from fooocusapi.flag_texts import read_mirror
+from fooocusapi.flag_values import FlagValues
 
 # What the hub's own library takes for "offline", and for "yes".
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")

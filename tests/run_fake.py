@@ -32,7 +32,7 @@ from fooocus_core.errors import DeviceFailedError
 from fooocus_core.events import CancelToken, EventSink, GeneratedImage
 from fooocus_core.params import GenerationParams
 from fooocusapi.cli import run
-from fooocusapi.flags import read_flags
+from fooocusapi.flag_values import read_flags
 from tests.fakes import FakeEngine, Script
 
 PACE_S = 0.05

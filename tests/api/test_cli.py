@@ -25,7 +25,8 @@ from fooocusapi.cli import (
     read_core,
     show_config,
 )
-from fooocusapi.flags import FLAGS, SECTIONS, read_flags
+from fooocusapi.flag_values import read_flags
+from fooocusapi.flags import FLAGS, SECTIONS
 from tests.conftest import Start
 from tests.fakes import FakeReceiver
 from tests.malformed import Fault, json_faults

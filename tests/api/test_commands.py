@@ -10,7 +10,8 @@ import pytest
 from fooocus_core.config import load_config
 from fooocusapi.cli import main, make_settings
 from fooocusapi.commands import config_lines
-from fooocusapi.flags import FLAGS, SECTIONS, Effect, read_flags
+from fooocusapi.flag_values import read_flags
+from fooocusapi.flags import FLAGS, SECTIONS, Effect
 
 
 def shown(root: Path, arguments: list[str], environ: dict[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fooocusapi.fetch_rules import MirrorError, read_fetch_rules
-from fooocusapi.flags import read_flags
+from fooocusapi.flag_values import read_flags
 
 FIRST, SECOND, THIRD = "https://a.example", "https://b.example/hub", "http://c.example:8"
 

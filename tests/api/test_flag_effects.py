@@ -64,7 +64,7 @@ def open_files(server: Running) -> list[str]:
 SERVE = """
 import os, signal, sys
 from fooocusapi.cli import run
-from fooocusapi.flags import read_flags
+from fooocusapi.flag_values import read_flags
 
 def make_engine(*_):
     print(os.environ.get("CUDA_VISIBLE_DEVICES"), "torch" in sys.modules, flush=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fooocusapi.flags import FLAGS, read_flags
+from fooocusapi.flag_values import read_flags
+from fooocusapi.flags import FLAGS
 
 DOCS = Path(__file__).parents[2] / "docs"
 MIGRATING = (DOCS / "migrating.md").read_text(encoding="utf-8")
