@@ -49,6 +49,7 @@ _KEY = {
     "name": "X-API-KEY",
     "description": "Wanted by servers that were started with a key; others do not look at it.",
 }
+_BEARER = {"type": "http", "scheme": "bearer", "description": "The same key."}
 _REQUEST_ID = {
     "X-Request-ID": {
         "description": "That of the request, or one made for it; it stands in the log as well.",
@@ -84,7 +85,7 @@ def _complete(document: Schema, requests: Sequence[type[RequestModel]]) -> Schem
     for name in _OF_FRAMEWORK:
         schemas.pop(name, None)
     schemas |= describe_requests(requests) | describe_models(_FAILURES)
-    components["securitySchemes"] = {"ApiKey": _KEY}
+    components["securitySchemes"] = {"ApiKey": _KEY, "Bearer": _BEARER}
     for operation in _operations(document):
         _complete_operation(operation)
     used = _used(document["paths"], schemas)
@@ -118,7 +119,7 @@ def _complete_operation(operation: Schema) -> None:
         if any(map(_can_be_wrong, parameters)):
             answers[_INVALID] = {"description": "A parameter is missing or wrong."}
     if _FORBIDDEN in answers:
-        operation["security"] = [{}, {"ApiKey": []}]
+        operation["security"] = [{}, {"ApiKey": []}, {"Bearer": []}]
     for status, answer in answers.items():
         # Answers share their headers.
         answer["headers"] = {**answer.get("headers", {}), **_REQUEST_ID}

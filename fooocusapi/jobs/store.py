@@ -212,12 +212,15 @@ class JobStore:
         owner: str | None = None,
     ) -> list[JobRecord]:
         """Jobs that have ended, the one accepted last first; with an owner, those of its key."""
-        query = select(jobs).where(_FINISHED).order_by(jobs.c.number.desc())
+        numbers = select(jobs.c.number).where(_FINISHED).order_by(jobs.c.number.desc())
         if job_id is not None:
-            query = query.where(jobs.c.id == job_id)
+            numbers = numbers.where(jobs.c.id == job_id)
         if owner is not None:
-            query = query.where(_is_of(owner))
-        return self._read(query.limit(limit).offset(offset))
+            numbers = numbers.where(_is_of(owner))
+        # Their numbers stand in an index; what is skipped is not read that way.
+        page = numbers.limit(limit).offset(offset).subquery()
+        query = select(jobs).join(page, page.c.number == jobs.c.number)
+        return self._read(query.order_by(jobs.c.number.desc()))
 
     def oldest_finished(self, limit: int) -> list[JobRecord]:
         """Jobs that have ended, the one accepted first first."""

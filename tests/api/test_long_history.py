@@ -61,7 +61,9 @@ def test_f34_ten_thousand_jobs_in_the_history_slow_neither_start_nor_pages(
     assert time.process_time() - began < 5
     page = client.get("/v1/generation/jobs").json()
     middle = {"cursor": str(JOBS // 2)}
+    failed = {"status": "failed"}
     assert quickest_s(lambda: client.get("/v1/generation/jobs")) < 0.05
     assert quickest_s(lambda: client.get("/v1/generation/jobs", params=middle)) < 0.05
+    assert quickest_s(lambda: client.get("/v1/generation/jobs", params=failed)) < 0.05
     assert quickest_s(lambda: client.get("/v1/generation/job-history?page=250")) < 0.05
     assert len(page["jobs"]) == 50
