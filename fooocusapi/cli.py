@@ -295,6 +295,7 @@ def make_settings(
         max_body_bytes=flags["max_body_size"],
         shutdown_grace_s=flags["shutdown_grace"],
         step_timeout_s=flags["step_timeout"],
+        unload_after_s=flags["unload_after"],
         cors_origins=flags["cors_allow_origins"] or (),
     )
 

@@ -241,6 +241,12 @@ _DEVICE = (
     Flag(name="gpu-device-id", help="GPU to use.", read=read_whole(0)),
     *(Flag(name=name, help=text, group="vram", default=False) for name, text in _VRAM.items()),
     Flag(
+        name="unload-after",
+        help="Seconds without work after which all models are let go of (default 0: never).",
+        read=read_seconds,
+        default=0.0,
+    ),
+    Flag(
         name="model-cache",
         help="GiB of main memory for models not in use (default: what leaves 4 GiB free).",
         read=read_gibibytes,

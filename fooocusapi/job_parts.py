@@ -91,7 +91,14 @@ def make_job_parts(
     )
     retention = Retention(queue, store, _limits(settings), input_files.remove, remove_images)
     save_image = _telling(_image_saver(settings, storage, store), writer, outbox, webhooks.wake)
-    worker = Worker(queue, make_engine, _params_loader(input_files), save_image, on_lost)
+    worker = Worker(
+        queue,
+        make_engine,
+        _params_loader(input_files),
+        save_image,
+        on_lost,
+        unload_after_s=settings.unload_after_s,
+    )
 
     def give_up() -> None:
         worker.abandon()

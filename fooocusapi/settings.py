@@ -39,6 +39,7 @@ class Settings(BaseModel):
         rate_limit: Requests per minute and key; 0 = any number.
         cors_origins: Origins of pages that may call; empty = any.
         step_timeout_s: How long a run may show no sign of life; 0 = any time.
+        unload_after_s: After so long without work all models are let go of; 0 = never.
         shutdown_grace_s: How long a running image may go on after the server is told to stop.
     """
 
@@ -74,6 +75,7 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ()
     shutdown_grace_s: float = Field(default=30.0, ge=0.0)
     step_timeout_s: float = Field(default=600.0, ge=0.0)
+    unload_after_s: float = Field(default=0.0, ge=0.0)
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:

@@ -168,21 +168,25 @@ class JobQueue:
             self._changed.notify_all()
         return done
 
-    def take(self) -> Job | Call | None:
+    def take(self, timeout_s: float | None = None) -> Job | Call | None:
         """Wait for the next thing to do, which runs from then on. ``None``: closed.
 
         A call that was taken has ended when the next thing is asked for.
+
+        Raises:
+            TimeoutError: There was nothing for so long.
         """
         while True:
-            entry = self._next()
+            entry = self._next(timeout_s)
             if not isinstance(entry, Job) or self._begin(entry):
                 return entry
 
-    def _next(self) -> Job | Call | None:
+    def _next(self, timeout_s: float | None) -> Job | Call | None:
         with self._changed:
             self._is_answering = False
             while True:
-                self._changed.wait_for(lambda: self.has_work)
+                if not self._changed.wait_for(lambda: self.has_work, timeout_s):
+                    raise TimeoutError
                 if not self._calls:
                     break
                 call = self._calls.popleft()

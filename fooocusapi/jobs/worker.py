@@ -111,6 +111,7 @@ class Worker:
         save_image: Stores the picture of that index of a job.
         on_lost: Called when the device has failed. The thread ends then, and what waits stays in
             the queue, because only a new process can use the device again.
+        unload_after_s: After so long without work all models are let go of; 0 = never.
     """
 
     def __init__(
@@ -120,12 +121,15 @@ class Worker:
         load_params: LoadParams,
         save_image: SaveImage,
         on_lost: Callable[[], None],
+        *,
+        unload_after_s: float = 0.0,
     ) -> None:
         self._queue = queue
         self._make_engine = make_engine
         self._load_params = load_params
         self._save_image = save_image
         self._on_lost = on_lost
+        self._unload_after_s = unload_after_s
         self.is_lost = False
         self._is_hung = False
         self._made: Engine | None = None
@@ -163,7 +167,7 @@ class Worker:
 
     def _work(self) -> None:
         self._load()
-        while not self.is_lost and (entry := self._queue.take()) is not None:
+        while not self.is_lost and (entry := self._take()) is not None:
             if isinstance(entry, Call):
                 self._answer(entry)
             else:
@@ -171,6 +175,18 @@ class Worker:
         if self.is_lost:
             _log.critical("the device has failed; the server has to be started again")
             self._on_lost()
+
+    def _take(self) -> Job | Call | None:
+        try:
+            return self._queue.take(self._unload_after_s or None)
+        except TimeoutError:
+            _log.info("nothing to do for %g s: letting go of all models", self._unload_after_s)
+        try:
+            self._engine().free_memory()
+        except BaseException as error:  # noqa: BLE001  (what comes next tells its caller)
+            _log.error("memory could not be freed: %s", _reason(error), exc_info=error)
+            self._check_device(error)
+        return None if self.is_lost else self._queue.take()
 
     def _engine(self) -> Engine:
         if self._made is None:

@@ -42,6 +42,7 @@ OWN = [
     "rate-limit",
     "cors-allow-origins",
     "model-cache",
+    "unload-after",
 ]
 LEGACY = [
     "preset",

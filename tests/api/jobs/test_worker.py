@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from itertools import count
 
@@ -25,6 +26,7 @@ from fooocusapi.jobs.params_json import decode_params
 from fooocusapi.jobs.queue import JobQueue
 from fooocusapi.jobs.worker import Worker
 from fooocusapi.schemas.vocabulary import ErrorCode, FinishReason, JobStage
+from tests.deadline import wait_until
 from tests.fakes import STEPS, WAIT_S, FakeEngine, Script
 from tests.jobs import MemoryStore, make_job
 
@@ -36,7 +38,7 @@ def no_picture(number: int) -> Image:
 class Bench:
     """A queue and a worker around an engine, without files."""
 
-    def __init__(self, engine: FakeEngine) -> None:
+    def __init__(self, engine: FakeEngine, unload_after_s: float = 0.0) -> None:
         ticks = count()
         self.engine = engine
         self.made_on: list[threading.Thread] = []
@@ -47,7 +49,14 @@ class Bench:
         self.queue = JobQueue(
             store=self.store, size=10, on_finished=lambda _: None, clock=lambda: next(ticks)
         )
-        self.worker = Worker(self.queue, self._make, self._load, self._save, self.lost.set)
+        self.worker = Worker(
+            self.queue,
+            self._make,
+            self._load,
+            self._save,
+            self.lost.set,
+            unload_after_s=unload_after_s,
+        )
 
     def run(self, images: int = 1) -> Job:
         job = make_job(count=images)
@@ -304,3 +313,37 @@ def test_what_is_fetched_at_the_start_ends_when_the_server_does(bench: Bench) ->
     bench.worker.start()
     bench.worker.stop(0)
     assert not bench.worker.is_alive
+
+
+def test_models_are_let_go_of_once_after_a_time_without_work(engine: FakeEngine) -> None:
+    bench = Bench(engine, unload_after_s=0.05)
+    bench.worker.start()
+    wait_until(lambda: engine.freed == 1)
+    assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+    wait_until(lambda: engine.freed == 2)
+    time.sleep(0.2)
+    assert engine.freed == 2
+    bench.worker.stop(WAIT_S)
+    assert not bench.worker.is_alive
+
+
+def test_models_stay_unless_it_is_asked_to_let_go_of_them(bench: Bench, engine: FakeEngine) -> None:
+    bench.worker.start()
+    assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+    time.sleep(0.1)
+    assert engine.freed == 0
+
+
+def test_failing_to_let_go_of_models_ends_nothing(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        engine.freed += 1
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(engine, "free_memory", fail)
+    bench = Bench(engine, unload_after_s=0.01)
+    bench.worker.start()
+    wait_until(lambda: engine.freed == 1)
+    assert bench.result(bench.run()).reason is FinishReason.SUCCESS
+    bench.worker.stop(WAIT_S)
