@@ -122,7 +122,8 @@ class EventStreams:
                     if entry.kind.is_last:
                         return
                 try:
-                    await asyncio.wait_for(news.wait(), self._heartbeat_s)
+                    async with asyncio.timeout(self._heartbeat_s):
+                        await news.wait()
                 except TimeoutError:
                     yield KEEPALIVE_COMMENT
         finally:

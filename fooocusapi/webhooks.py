@@ -126,10 +126,10 @@ class Webhooks:
             wait_s = self._begin_due(tasks, tls)
             if self._is_stopping and not self._sending:
                 return
-            try:
-                await asyncio.wait_for(self._woken.wait(), wait_s)
-            except TimeoutError:
-                continue
+            # Not wait_for, which swallows being cut off if it was woken at the same moment.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._woken.wait()
 
     def _begin_due(self, tasks: set[asyncio.Task[None]], tls: ssl.SSLContext) -> float:
         """Begin what may be sent now; how long there is nothing more to do."""
