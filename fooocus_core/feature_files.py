@@ -112,10 +112,15 @@ def feature_files() -> dict[str, tuple[ModelFile, ...]]:
 
 
 def fitted_files() -> frozenset[ModelFile]:
-    """Published files that are of use with base models of the published size only."""
+    """Published files that are of no use beside the embedded ones.
+
+    Some fit base models of the published size only, and those that cut out what a text names read
+    it with the published vocabulary.
+    """
     features = (
         *map(inpaint_files, InpaintEngine),
         *(image_prompt_files(kind, ControlParams()) for kind in ControlKind),
+        *(mask_files(MaskParams(model=MaskModel.SAM, sam_model=size)) for size in SamModel),
     )
     mode_loras = (mode.lora for mode in MODES.values() if mode.lora)
     return frozenset(

@@ -12,26 +12,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image
 
-from tools import figures
-from tools.figures import SHAPES, THINGS, Colour, Pen, Place
+from tools.figures import SHAPES, THINGS, chair, sitting_girl
+from tools.landscapes import GROUNDS, TIMES, landscape
+from tools.sheet import COLOURS, Facts, Pattern, Sheet, vary
 
-COLOURS: dict[str, Colour] = {
-    "red": (214, 40, 40),
-    "green": (46, 150, 70),
-    "blue": (40, 90, 214),
-    "yellow": (245, 208, 60),
-    "orange": (240, 130, 40),
-    "purple": (130, 60, 170),
-    "pink": (245, 150, 190),
-    "white": (245, 245, 245),
-    "black": (22, 22, 26),
-    "gray": (128, 128, 132),
-    "brown": (120, 76, 44),
-    "cyan": (60, 200, 215),
-}
 POSITIONS: dict[str, tuple[float, float]] = {
     "on the left": (0.25, 0.5),
     "on the right": (0.75, 0.5),
@@ -55,92 +41,20 @@ NATURAL: dict[str, tuple[str, ...]] = {
     "girl": ("red", "blue", "pink"),
 }
 COUNTS: dict[int, tuple[str, ...]] = {2: ("two", "2"), 3: ("three", "3")}
-TIMES = ("day", "sunset", "night")
-SKIES: dict[str, tuple[Colour, Colour]] = {
-    "day": ((80, 150, 235), (195, 222, 248)),
-    "sunset": ((80, 50, 120), (252, 150, 60)),
-    "night": ((8, 12, 40), (35, 42, 95)),
-}
-GROUNDS: dict[str, dict[str, tuple[Colour, Colour]]] = {
-    "sea": {
-        "day": ((50, 110, 190), (25, 70, 140)),
-        "sunset": ((200, 110, 80), (60, 45, 90)),
-        "night": ((14, 22, 60), (6, 10, 30)),
-    },
-    "mountains": {
-        "day": ((90, 160, 80), (50, 110, 50)),
-        "sunset": ((90, 75, 50), (50, 40, 35)),
-        "night": ((20, 40, 35), (10, 22, 20)),
-    },
-    "desert": {
-        "day": ((235, 200, 130), (205, 165, 95)),
-        "sunset": ((220, 140, 80), (150, 85, 55)),
-        "night": ((70, 60, 70), (40, 35, 45)),
-    },
-    "field": {
-        "day": ((120, 190, 80), (60, 140, 50)),
-        "sunset": ((110, 95, 45), (60, 50, 28)),
-        "night": ((25, 50, 35), (12, 25, 18)),
-    },
-}
-RIDGES: dict[str, Colour] = {"day": (110, 120, 140), "sunset": (90, 60, 90), "night": (30, 34, 60)}
-SNOW: dict[str, Colour] = {
-    "day": (238, 240, 246),
-    "sunset": (240, 215, 205),
-    "night": (120, 125, 150),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A picture, what it shows, and the name of its plain background colour if it has one."""
+    """A picture, one of the ways to say what it shows, and what that is."""
 
     image: Image.Image
     caption: str
-    background: str | None = None
-
-
-@dataclass(slots=True)
-class _Sheet:
-    """The picture being drawn."""
-
-    image: Image.Image
-    rng: random.Random
-    behind: Colour = (0, 0, 0)
-    background: str | None = None
+    facts: Facts
 
     @property
-    def unit(self) -> int:
-        """Shorter side in pixels: sizes of things are fractions of it."""
-        return min(self.image.size)
-
-    def pen(self, x: float, y: float, size: float) -> Pen:
-        """Return a pen for a place given in fractions of the picture."""
-        width, height = self.image.size
-        return Pen(self.image, Place(x=x * width, y=y * height, size=size * self.unit))
-
-    def fill(self, name: str) -> None:
-        """Make the whole picture one named colour."""
-        self.behind = vary(COLOURS[name], self.rng)
-        self.background = name
-        self.image.paste(self.behind, (0, 0, *self.image.size))
-
-    def band(self, top: Colour, bottom: Colour, start: float, stop: float) -> None:
-        """Fill the rows between two fractions of the height with a vertical gradient."""
-        width, height = self.image.size
-        first, last = round(start * height), round(stop * height)
-        ramp = np.linspace(0.0, 1.0, max(last - first, 1))[:, None]
-        rows = np.array(top) * (1 - ramp) + np.array(bottom) * ramp
-        strip = Image.fromarray(rows.astype(np.uint8)[:, None, :])
-        self.image.paste(strip.resize((width, len(rows)), Image.Resampling.NEAREST), (0, first))
-
-
-def vary(colour: Colour, rng: random.Random, amount: float = 10.0) -> Colour:
-    """Return a colour a little beside the given one."""
-    red, green, blue = (
-        round(min(255.0, max(0.0, c + rng.uniform(-amount, amount)))) for c in colour
-    )
-    return red, green, blue
+    def background(self) -> str | None:
+        """Name of its plain background colour, if it has one."""
+        return self.facts.background
 
 
 def _article(words: str) -> str:
@@ -163,15 +77,15 @@ def _two(rng: random.Random) -> tuple[str, str]:
 
 
 def _shape_at(
-    sheet: _Sheet, shape: str, colour: str, place: tuple[float, float], size: float
+    sheet: Sheet, shape: str, colour: str, place: tuple[float, float], size: float
 ) -> None:
     rng = sheet.rng
     x, y = (fraction + rng.uniform(-0.03, 0.03) for fraction in place)
-    pen = sheet.pen(x, y, size * rng.uniform(0.9, 1.1))
-    SHAPES[shape](pen, vary(COLOURS[colour], rng), sheet.behind)
+    pen, paint = sheet.place(shape, colour, (x, y, size * rng.uniform(0.9, 1.1)))
+    SHAPES[shape](pen, paint, sheet.behind)
 
 
-def one_shape(sheet: _Sheet) -> str:
+def one_shape(sheet: Sheet) -> str:
     """Draw one shape on a plain background."""
     rng = sheet.rng
     colour, background = _two(rng)
@@ -183,7 +97,7 @@ def one_shape(sheet: _Sheet) -> str:
     return " ".join(filter(None, (words, position))) + _on(background, rng)
 
 
-def two_shapes(sheet: _Sheet) -> str:
+def two_shapes(sheet: Sheet) -> str:
     """Draw two different shapes beside or above each other."""
     rng = sheet.rng
     first, second, background = rng.sample(list(COLOURS), 3)
@@ -203,7 +117,7 @@ def two_shapes(sheet: _Sheet) -> str:
     return f"{one} {relation} {other}" + _on(background, rng)
 
 
-def equal_shapes(sheet: _Sheet) -> str:
+def equal_shapes(sheet: Sheet) -> str:
     """Draw two or three equal shapes in a row."""
     rng = sheet.rng
     colour, background = _two(rng)
@@ -216,7 +130,7 @@ def equal_shapes(sheet: _Sheet) -> str:
     return words + _on(background, rng)
 
 
-def plain(sheet: _Sheet) -> str:
+def plain(sheet: Sheet) -> str:
     """Fill the picture with one colour."""
     background = sheet.rng.choice(list(COLOURS))
     sheet.fill(background)
@@ -225,12 +139,11 @@ def plain(sheet: _Sheet) -> str:
     )
 
 
-def stripes(sheet: _Sheet) -> str:
+def stripes(sheet: Sheet) -> str:
     """Draw vertical or horizontal stripes in two colours."""
     rng = sheet.rng
     first, second = _two(rng)
     sheet.fill(second)
-    sheet.background = None
     colour, count, upright = vary(COLOURS[first], rng), rng.choice([4, 5, 6]), rng.random() < 0.5
     width, height = sheet.image.size
     length = width if upright else height
@@ -239,15 +152,16 @@ def stripes(sheet: _Sheet) -> str:
         high = round((index + 0.5) * length / count)
         sheet.image.paste(colour, (low, 0, high, height) if upright else (0, low, width, high))
     kind = "vertical " if upright else "horizontal "
+    sheet.cover(f"{kind}stripes", first, second)
     return f"{first} and {second} {rng.choice([kind, kind, '']) if upright else kind}stripes"
 
 
-def checks(sheet: _Sheet) -> str:
+def checks(sheet: Sheet) -> str:
     """Draw a checkerboard in two colours."""
     rng = sheet.rng
     first, second = _two(rng)
     sheet.fill(second)
-    sheet.background = None
+    sheet.cover("checks", first, second)
     colour, cell = vary(COLOURS[first], rng), sheet.unit / rng.choice([4, 5, 6])
     width, height = sheet.image.size
     for row in range(int(height / cell) + 1):
@@ -259,11 +173,12 @@ def checks(sheet: _Sheet) -> str:
     return rng.choice([f"a {first} and {second} checkerboard", f"{first} and {second} checks"])
 
 
-def dots(sheet: _Sheet) -> str:
+def dots(sheet: Sheet) -> str:
     """Draw a grid of dots on a plain background."""
     rng = sheet.rng
     colour, background = _two(rng)
     sheet.fill(background)
+    sheet.facts.pattern = Pattern(kind="dots", colours=(colour, background))
     dot, columns = vary(COLOURS[colour], rng), rng.choice([4, 5, 6])
     width, height = sheet.image.size
     rows = max(1, round(columns * height / width))
@@ -274,68 +189,13 @@ def dots(sheet: _Sheet) -> str:
     return rng.choice([f"{colour} dots", f"{colour} polka dots"]) + _on(background, rng)
 
 
-def gradient(sheet: _Sheet) -> str:
+def gradient(sheet: Sheet) -> str:
     """Draw a gradient from the top to the bottom."""
     rng = sheet.rng
     first, second = _two(rng)
+    sheet.cover("gradient", first, second)
     sheet.band(vary(COLOURS[first], rng), vary(COLOURS[second], rng), 0.0, 1.0)
     return rng.choice([f"a gradient from {first} to {second}", f"a {first} to {second} gradient"])
-
-
-def _stars(sheet: _Sheet, horizon: float) -> None:
-    rng = sheet.rng
-    for _ in range(rng.randint(25, 45)):
-        pen = sheet.pen(rng.random(), rng.uniform(0, horizon - 0.03), rng.uniform(0.004, 0.008))
-        pen.disc(0, 0, 1, (240, 240, 220))
-
-
-def _heaven(sheet: _Sheet, time: str, horizon: float) -> None:
-    rng = sheet.rng
-    top, bottom = SKIES[time]
-    sheet.band(vary(top, rng), vary(bottom, rng), 0.0, horizon)
-    x = rng.uniform(0.2, 0.8)
-    if time == "day":
-        figures.sun(sheet.pen(x, rng.uniform(0.14, 0.22), 0.08), (255, 238, 130))
-    elif time == "sunset":
-        figures.sun(sheet.pen(x, horizon - 0.03, 0.12), (255, 218, 120))
-    else:
-        _stars(sheet, horizon)
-        figures.crescent(sheet.pen(x, 0.18, 0.08), (242, 242, 225), vary(top, rng, 4))
-
-
-def _ridge(sheet: _Sheet, time: str, horizon: float) -> None:
-    rng = sheet.rng
-    width, height = sheet.image.size
-    pen = Pen(sheet.image, Place(x=0, y=0, size=1))
-    for index in range(4):
-        x, top = (
-            width * (index + rng.uniform(0.1, 0.9)) / 4,
-            height * (horizon - rng.uniform(0.2, 0.38)),
-        )
-        half, foot = width * rng.uniform(0.2, 0.3), height * horizon
-        pen.polygon([(x, top), (x - half, foot), (x + half, foot)], vary(RIDGES[time], rng))
-        cap = 0.07 * height / (foot - top)
-        snow = top + cap * (foot - top)
-        pen.polygon([(x, top), (x - half * cap, snow), (x + half * cap, snow)], SNOW[time])
-
-
-def landscape(sheet: _Sheet, kind: str, time: str) -> float:
-    """Draw a landscape and return where its horizon lies, as a fraction of the height."""
-    rng = sheet.rng
-    horizon = rng.uniform(0.5, 0.64)
-    _heaven(sheet, time, horizon)
-    if kind == "mountains":
-        _ridge(sheet, time, horizon)
-    near, far = GROUNDS[kind][time]
-    sheet.band(vary(near, rng), vary(far, rng), horizon, 1.0)
-    return horizon
-
-
-def draw_landscape(rng: random.Random, size: tuple[int, int], kind: str, time: str) -> Image.Image:
-    """Draw an empty landscape of a given kind at a given time of day."""
-    sheet = _Sheet(Image.new("RGB", size), rng)
-    landscape(sheet, kind, time)
-    return sheet.image
 
 
 SCENE_WORDS: dict[str, tuple[str, ...]] = {
@@ -355,7 +215,7 @@ SCENE_WORDS: dict[str, tuple[str, ...]] = {
 FIELD_WORDS = ("field", "green field", "meadow")
 
 
-def scene(sheet: _Sheet) -> str:
+def scene(sheet: Sheet) -> str:
     """Draw an empty landscape."""
     rng = sheet.rng
     kind, time = rng.choice(list(GROUNDS)), rng.choice(TIMES)
@@ -381,7 +241,7 @@ PLACE_WORDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def thing(sheet: _Sheet) -> str:
+def thing(sheet: Sheet) -> str:
     """Draw a house, tree, flower, animal, chair or girl on a plain background or in a landscape."""
     rng = sheet.rng
     noun = rng.choice(list(THINGS))
@@ -397,11 +257,11 @@ def thing(sheet: _Sheet) -> str:
     else:
         tail, y = _somewhere(sheet, noun, plainly=not named and kind > 0.8)
     x, size = 0.5 + rng.uniform(-0.1, 0.1), rng.uniform(0.27, 0.34)
-    THINGS[noun](sheet.pen(x, y, size), vary(COLOURS[colour], rng), rng)
+    THINGS[noun](*sheet.place(noun, colour, (x, y, size)), rng)
     return _thing_words(noun, colour if named else "", rng) + tail
 
 
-def _somewhere(sheet: _Sheet, noun: str, *, plainly: bool) -> tuple[str, float]:
+def _somewhere(sheet: Sheet, noun: str, *, plainly: bool) -> tuple[str, float]:
     rng = sheet.rng
     time = "day" if plainly else rng.choice(TIMES)
     kind = "field" if plainly else rng.choice(["field", "field", "field", "sea", "mountains"])
@@ -433,7 +293,7 @@ def _thing_words(noun: str, colour: str, rng: random.Random) -> str:
     return _article(" ".join(filter(None, (colour, noun))))
 
 
-def sitting(sheet: _Sheet) -> str:
+def sitting(sheet: Sheet) -> str:
     """Draw a girl who sits on the ground or on a chair."""
     rng = sheet.rng
     colour = rng.choice(list(COLOURS))
@@ -447,15 +307,15 @@ def sitting(sheet: _Sheet) -> str:
         tail = _on(background, rng)
     x, size = 0.5 + rng.uniform(-0.08, 0.08), rng.uniform(0.27, 0.33)
     if on_chair:
-        figures.chair(sheet.pen(x, ground + 0.1, size * 1.15), vary(COLOURS["brown"], rng), rng)
+        chair(*sheet.place("chair", "brown", (x, ground + 0.1, size * 1.15)), rng)
     y = ground if on_chair else ground + 0.1
-    figures.sitting_girl(sheet.pen(x, y, size), vary(COLOURS[colour], rng), rng)
+    sitting_girl(*sheet.place("sitting girl", colour, (x, y, size)), rng)
     who = rng.choice(["1girl", "1girl", "a girl"])
     dress = f" in {_article(colour)} dress" if named else ""
     return f"{who}{dress} sitting on the {'chair' if on_chair else 'ground'}" + tail
 
 
-SUBJECTS: tuple[tuple[Callable[[_Sheet], str], float], ...] = (
+SUBJECTS: tuple[tuple[Callable[[Sheet], str], float], ...] = (
     (one_shape, 0.30),
     (two_shapes, 0.09),
     (equal_shapes, 0.08),
@@ -480,9 +340,9 @@ def draw(rng: random.Random, size: tuple[int, int]) -> Drawing:
     Returns:
         The drawing; its caption describes it in plain lower-case English.
     """
-    sheet = _Sheet(Image.new("RGB", size), rng)
+    sheet = Sheet(Image.new("RGB", size), rng)
     subjects, weights = zip(*SUBJECTS, strict=True)
     caption = rng.choices(subjects, weights)[0](sheet)
     if rng.random() < 0.3:
         caption = caption.replace("gray", "grey")
-    return Drawing(image=sheet.image, caption=caption, background=sheet.background)
+    return Drawing(image=sheet.image, caption=caption, facts=sheet.facts)

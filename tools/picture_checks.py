@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tools.drawing import COLOURS, GROUNDS, TIMES, draw_landscape
+from tools.landscapes import GROUNDS, TIMES, draw_landscape
+from tools.sheet import COLOURS
 
 BORDER = 1 / 14  # of the shorter side
 CENTRE = 1 / 12

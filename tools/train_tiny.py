@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from fooocus_core.text.tokens import Tokenizer
-from tools.drawing import COLOURS, draw
+from tools.drawing import draw
 from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels, noise_loss
 from tools.prompts import WordTable, make_batch, plain_batch
+from tools.sheet import COLOURS
 from tools.tiny_model import Conditioning, Networks
 
 logger = logging.getLogger(__name__)

@@ -184,6 +184,9 @@ def blip_config(tensors: Tensors) -> dict[str, Any]:
         ),
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-12,
+        # The library's own are of the published vocabulary, and only its own drawing needs them.
+        "bos_token_id": None,
+        "sep_token_id": None,
     }
     return {"vision_config": vision, "text_config": text}
 

@@ -12,9 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from fooocus_core.catalog import Catalog
-from fooocus_core.choices import InpaintEngine
+from fooocus_core.choices import InpaintEngine, SamModel
 from fooocus_core.config import CoreConfig, FetchRules
-from fooocus_core.downloads import inpaint_files
+from fooocus_core.downloads import GROUNDING_DINO, ModelFile, inpaint_files, sam_file
 from fooocus_core.errors import DownloadError
 from fooocusapi.app import create_app
 from fooocusapi.exceptions import ModelMissingError
@@ -113,9 +113,17 @@ def test_a_job_whose_download_fails_says_why(make: Make, engine: FakeEngine) -> 
     assert "a.safetensors could not be fetched" in answer.headers["X-Fooocus-Error"]
 
 
-def test_no_published_file_is_offered_for_the_embedded_model(core: CoreConfig) -> None:
+@pytest.mark.parametrize(
+    "files",
+    [inpaint_files(InpaintEngine.V1), (GROUNDING_DINO, sam_file(SamModel.VIT_B))],
+    ids=["inpaint patch", "what a text names"],
+)
+def test_no_published_file_is_offered_for_the_embedded_model(
+    core: CoreConfig, files: tuple[ModelFile, ...]
+) -> None:
     tiny = replace(core, preset="tiny")
     needed = NeededFiles(core=tiny, catalog=Catalog(core.folders))
     with pytest.raises(ModelMissingError, match="start with another preset") as caught:
-        needed.require(inpaint_files(InpaintEngine.V1))
+        needed.require(files)
     assert "curl" not in str(caught.value)
+    assert all(file.name in str(caught.value) for file in files)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fooocus_core.catalog import EXPANSION_FILES, Catalog, ModelKind
+from fooocus_core.choices import DescribeKind, MaskModel
 from fooocus_core.config import CoreConfig, FetchRules, load_config
 from fooocus_core.downloads import (
     INTERPOSER,
@@ -135,3 +136,15 @@ def test_every_file_of_a_feature_is_published_but_those_of_the_prompt_expansion(
     files = {file for name in features if name != "prompt expansion" for file in features[name]}
     assert files <= set(published_files())
     assert all(features.values())
+
+
+def test_the_embedded_model_has_the_files_of_what_looks_at_pictures(tmp_path: Path) -> None:
+    catalog = Catalog(load_config(root=tmp_path, preset="tiny", environ={}).folders)
+    whole = {
+        feature
+        for feature, files in feature_files().items()
+        if all(catalog.match(file.kind, file.name) is not None for file in files)
+    }
+    salient = (MaskModel.U2NET, MaskModel.U2NETP, MaskModel.SILUETA, MaskModel.ISNET_GENERAL_USE)
+    masks = {f"mask {model}" for model in salient}
+    assert {f"describe {DescribeKind.PHOTO}", *masks} <= whole

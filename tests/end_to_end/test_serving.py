@@ -141,6 +141,35 @@ def test_a_picture_is_enlarged_by_the_embedded_upscaler(server: httpx.Client) ->
     assert enlarged[40, 40].max() < 30
 
 
+SQUARE = (slice(140, 380), slice(200, 440))
+
+
+def _red_square_on_blue() -> bytes:
+    picture = np.full((512, 640, 3), (40, 90, 214), np.uint8)
+    picture[SQUARE] = (214, 40, 40)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_description_names_colour_and_shape_of_what_is_drawn(server: httpx.Client) -> None:
+    files = {"image": _red_square_on_blue()}
+    answer = server.post("/v1/tools/describe-image", files=files)
+    text = answer.raise_for_status().json()["describe"]
+    assert "red square" in text
+    assert "blue background" in text
+
+
+@pytest.mark.parametrize("model", ["isnet-general-use", "u2netp"])
+def test_a_mask_covers_what_is_drawn(server: httpx.Client, model: str) -> None:
+    files = {"image": _red_square_on_blue()}
+    answer = server.post("/v1/tools/generate_mask", files=files, data={"mask_model": model})
+    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer.raise_for_status().json()))))
+    found, drawn = mask > 127, np.zeros((512, 640), bool)
+    drawn[SQUARE] = True
+    assert (found & drawn).sum() / (found | drawn).sum() > 0.85
+
+
 @pytest.mark.slow
 def test_subtle_variations_resemble_their_source_more_than_strong_ones(
     server: httpx.Client,

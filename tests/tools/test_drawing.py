@@ -5,8 +5,10 @@ import random
 import numpy as np
 import pytest
 
-from tools.drawing import COLOURS, GROUNDS, TIMES, draw, draw_landscape
+from tools.drawing import draw
+from tools.landscapes import GROUNDS, TIMES, draw_landscape
 from tools.picture_checks import SceneJudge, border_colour
+from tools.sheet import COLOURS
 
 SIZE = (144, 112)
 

@@ -21,9 +21,10 @@ from fooocus_core.unet.image_attention import ImageGuide, ImagePrompts, Layers
 from fooocus_core.unet.ip_adapter import IpAdapter, load_ip_adapter
 from fooocus_core.unet.size_conditioning import PromptSide
 from fooocus_core.vision.clip_vision import ImageEncoder, load_image_encoder
-from tools.drawing import COLOURS, draw
+from tools.drawing import draw
 from tools.image_prompt_lessons import Course, Lesson, draw_lesson, show
 from tools.image_prompt_model import mean_colours
+from tools.sheet import COLOURS
 from tools.train_tiny_image_prompt import Trainer
 
 MOST_BYTES = 1_500_000

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fooocus_core.choices import DescribeKind
-from fooocus_core.config import DeviceOptions, load_config
+from fooocus_core.config import DeviceOptions, FetchRules, load_config
 from fooocus_core.downloads import ModelFile, describe_files
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.errors import ModelFileError, ModelNotFoundError
@@ -19,6 +19,7 @@ from fooocus_core.loading.store import ModelStore
 from fooocus_core.workflows.describe import describe
 from tests.blip_files import write_vocabulary, write_weights
 from tests.golden import load_picture
+from tests.hub import FakeHub
 from tests.networks import CPU_PLAN
 from tests.tagger_files import write_tag_list, write_tagger
 from tests.workflow_parts import make_resources
@@ -45,10 +46,11 @@ def path_of(models: Path, file: ModelFile) -> Path:
     return models / file.kind / file.name
 
 
-def make_engine(models: Path) -> Engine:
+def make_engine(models: Path, rules: FetchRules | None = None) -> Engine:
     (models.parent / "outputs").mkdir(exist_ok=True)
     config = load_config(root=models.parent, models_path=models, environ={})
-    return create_engine(config, DeviceOptions())
+    fetching = rules or config.fetching
+    return create_engine(replace(config, fetching=fetching), DeviceOptions())
 
 
 def test_a_drawing_is_described_by_tags_alike_each_time(models: Path) -> None:
@@ -83,6 +85,28 @@ def test_a_file_that_has_come_is_found(models: Path) -> None:
         engine.describe(RED, DescribeKind.ANIME)
     write_tagger(path_of(models, file))
     assert engine.describe(RED, DescribeKind.ANIME) == TAGS
+
+
+@pytest.mark.parametrize("kind", DescribeKind)
+def test_what_is_missing_is_fetched_by_the_first_call_and_nothing_else(
+    models: Path, hub: FakeHub, kind: DescribeKind
+) -> None:
+    fetched, (other,) = path_of(models, describe_files(kind)[1]), set(DescribeKind) - {kind}
+    owner = "" if kind is DescribeKind.PHOTO else "lllyasviel/misc/"
+    name = describe_files(kind)[1].name
+    hub.put(f"{owner}{name}", fetched.read_bytes(), is_large=False)
+    for path in (fetched, *(path_of(models, file) for file in describe_files(other))):
+        path.unlink()
+    engine = make_engine(models, FetchRules(is_allowed=True, mirror=hub.url, pauses_s=()))
+    assert hub.asked == []
+
+    assert engine.describe(RED, kind)
+
+    assert fetched.exists()
+    assert {path.rpartition("/")[2] for _, path, _ in hub.asked} == {fetched.name}
+    hub.asked.clear()
+    assert engine.describe(RED, kind)
+    assert hub.asked == []
 
 
 @pytest.mark.parametrize(("kind", "file"), FILES, ids=[file.name for _, file in FILES])
