@@ -109,6 +109,7 @@ SLOW = {
     ("v1", "upscale_15"),
     ("v2", "vary_subtle"),
     ("v2", "upscale_15"),
+    ("v1", "inpaint_v26"),
     ("v2", "inpaint_v26"),
     ("v1", "outpaint_left_top"),
     ("v2", "outpaint_left_top"),

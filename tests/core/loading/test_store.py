@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -71,19 +70,6 @@ def test_another_file_or_vae_reloads(
     assert with_vae.base is not first.base
     other = store.prepare(ModelFiles(base=files["sdxl_b"]))
     assert other.base.path == files["sdxl_b"]
-
-
-@pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=pytest.mark.slow)])
-def test_f30_of_six_checkpoints_in_turn_only_one_is_in_memory(
-    store: ModelStore, files: dict[str, Path], tmp_path: Path, rounds: int
-) -> None:
-    copies = [tmp_path / f"{number}.safetensors" for number in range(6)]
-    for copy in copies:
-        shutil.copy(files["sdxl"], copy)
-    networks: list[weakref.ref[nn.Module]] = []
-    for copy in copies * rounds:
-        networks.append(weakref.ref(store.prepare(ModelFiles(base=copy)).base.unet))
-        assert len([network for network in networks if network() is not None]) == 1
 
 
 def test_base_and_refiner_change_independently(store: ModelStore, files: dict[str, Path]) -> None:

@@ -154,6 +154,7 @@ def test_generated_pictures_in_which_nothing_is_found_are_handed_over_once(engin
         assert np.array_equal(one.image, other.image)
 
 
+@pytest.mark.slow
 def test_a_region_is_painted_and_the_result_enlarged(engine: Engine) -> None:
     plain = replace(asked(EnhanceParams()), enhance=None)
     (before, _), _ = run(engine, plain)
