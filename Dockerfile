@@ -22,7 +22,7 @@ COPY fooocusapi/__init__.py fooocusapi/__init__.py
 RUN if [ -n "$TORCH_INDEX_URL" ]; then \
         pip install --disable-pip-version-check --index-url "$TORCH_INDEX_URL" 'torch>=2.13,<2.14'; \
     fi
-RUN pip install --disable-pip-version-check --editable '.[onnx]'
+RUN pip install --disable-pip-version-check --editable '.[onnx,postgres]'
 
 COPY main.py ./
 COPY fooocus_core fooocus_core

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fooocus_core.catalog import Catalog, ModelKind, choose_base
 from fooocus_core.config import CoreConfig
+from fooocus_core.config_values import MODEL_FOLDER_KEYS
 from fooocus_core.downloads import ModelFile, find_address
 from fooocus_core.feature_files import fitted_files, preset_files
 from fooocus_core.fetching import usable_offer
@@ -78,9 +79,12 @@ class NeededFiles:
 
     def _missing(self, file: ModelFile) -> str:
         if self.core.preset == TINY_PRESET and file in fitted_files():
+            folders = dict(MODEL_FOLDER_KEYS.values())
             return (
                 f"the file '{file.name}' is needed; the embedded model has none of its own, and "
-                "the published one does not fit it: start with another preset"
+                "the published one does not fit it: start with another preset, whose files lie in "
+                f"models/{folders[file.kind]} and are fetched when they are first needed, or by: "
+                "python main.py download --all"
             )
         folder = self.catalog.folders(file.kind)[0]
         text = f"the file '{file.name}' is needed and not there: put it into {folder}"

@@ -125,5 +125,8 @@ def test_no_published_file_is_offered_for_the_embedded_model(
     needed = NeededFiles(core=tiny, catalog=Catalog(core.folders))
     with pytest.raises(ModelMissingError, match="start with another preset") as caught:
         needed.require(files)
-    assert "curl" not in str(caught.value)
-    assert all(file.name in str(caught.value) for file in files)
+    text = str(caught.value)
+    assert "curl" not in text
+    assert all(file.name in text for file in files)
+    assert f"models/{files[0].kind}" in text
+    assert "python main.py download --all" in text

@@ -23,13 +23,19 @@ def url(tmp_path: Path) -> URL:
     return embedded_url(tmp_path)
 
 
-def test_the_steps_lead_to_the_tables_that_are_used(url: URL) -> None:
-    engine = open_database(url)
+def test_the_steps_lead_to_the_tables_that_are_used(store_url: URL) -> None:
+    engine = open_database(store_url)
     with engine.connect() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True}
         context = MigrationContext.configure(connection, opts=options)
         found = compare_metadata(context, metadata)
         assert [entry for entry in found if entry[0] != "remove_index"] == []
+    engine.dispose()
+
+
+def test_the_embedded_store_writes_ahead(url: URL) -> None:
+    engine = open_database(url)
+    with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     engine.dispose()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
-from fooocusapi.jobs.database import connected, embedded_url, open_database
+from fooocusapi.jobs.database import connected, open_database
 from fooocusapi.jobs.outbox import Message, Outbox, new_message_id, write_messages
 from fooocusapi.jobs.store import JobStore
 from fooocusapi.schemas.vocabulary import DeliveryStatus, FinishReason, JobStage, MessageType
@@ -18,8 +18,8 @@ from tests.jobs import make_stored, make_view
 class Bench:
     """An outbox, and messages in it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database = open_database(embedded_url(folder))
+    def __init__(self, url: URL) -> None:
+        self.database = open_database(url)
         self.outbox = Outbox(self.database)
 
     def write(self, **changes: object) -> Message:
@@ -42,8 +42,8 @@ def make_message(body: str = "{}", now_ms: int = 100) -> Message:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
+def bench(store_url: URL) -> Iterator[Bench]:
+    bench = Bench(store_url)
     yield bench
     bench.database.dispose()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
 from fooocusapi.exceptions import StoreError
+from fooocusapi.jobs.database import open_database
 from fooocusapi.jobs.job import Delivery, Failure, JobView, SavedImage
 from fooocusapi.jobs.store import JobFilter, JobStore, KeyUse
 from fooocusapi.schemas.vocabulary import (
@@ -19,12 +20,12 @@ from fooocusapi.schemas.vocabulary import (
     JobStatus,
     SaveExtension,
 )
-from tests.jobs import make_stored, make_view, open_store
+from tests.jobs import make_stored, make_view
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[JobStore]:
-    store = open_store(tmp_path)
+def store(store_url: URL) -> Iterator[JobStore]:
+    store = JobStore(open_database(store_url))
     yield store
     store.close()
 
@@ -51,7 +52,7 @@ def image(name: str, size_bytes: int = 10) -> SavedImage:
     return SavedImage(date="2026-01-02", name=name, seed=2**63 - 1, size_bytes=size_bytes)
 
 
-def test_everything_about_a_job_comes_back_after_a_restart(store: JobStore, tmp_path: Path) -> None:
+def test_everything_about_a_job_comes_back_after_a_restart(store: JobStore, store_url: URL) -> None:
     view = ended(
         store,
         kind=JobKind.INPAINT_OUTPAINT,
@@ -68,7 +69,7 @@ def test_everything_about_a_job_comes_back_after_a_restart(store: JobStore, tmp_
         started_ms=3,
     )
     store.close()
-    again = open_store(tmp_path)
+    again = JobStore(open_database(store_url))
     record = again.find(view.id)
     again.close()
     assert record is not None
@@ -162,6 +163,7 @@ def test_pages_are_filtered(store: JobStore) -> None:
     assert [record.view.id for record in store.oldest_finished(1)] == [done.id]
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_page_of_a_long_history_is_quick(store: JobStore) -> None:
     with store._engine.begin() as connection:
         row = "'00000000-0000-0000-0000-' || printf('%012d', n)"
