@@ -170,6 +170,8 @@ def test_f36_with_few_descriptors_callers_are_refused_and_the_server_lives(tmp_p
     with running("--output-path", tmp_path, FAKE_DESCRIPTORS="256") as server:
         with ExitStack() as stack:
             callers = [stack.enter_context(connect(server)) for _ in range(300)]
+            # They connect before the server has looked at them.
+            wait_until(lambda: descriptors(server) > 200)
             ask(callers[0], "/ping")
             assert callers[0].recv(4096).startswith(b"HTTP/1.1 503")
         wait_until(lambda: descriptors(server) < 100)
