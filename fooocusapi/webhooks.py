@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 
 from fooocusapi.exceptions import StoreError
 from fooocusapi.jobs.clock import Clock
@@ -118,8 +119,7 @@ class Webhooks:
                 self._loop = None
 
     async def _send_all(self) -> None:
-        # Takes long enough to be made once, and not while a job begins.
-        tls = ssl.create_default_context()
+        tls = _trusted()
         tasks: set[asyncio.Task[None]] = set()
         while True:
             self._woken.clear()
@@ -215,3 +215,9 @@ class Webhooks:
             answer=outcome.status,
             problem=outcome.problem,
         )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    # Takes long enough to be made once, and not while a job begins.
+    return ssl.create_default_context()

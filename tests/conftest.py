@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -30,6 +31,12 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 MakeClient = Callable[..., TestClient]
 Start = Callable[..., Running]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays to the end: thousands of tests, and the libraries."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
