@@ -69,6 +69,7 @@ bench: $(VENV)/.dev ## timings, one JSON object per line
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.catalog_scan
 	$(BIN)/python -m benchmarks.load_time
+	$(BIN)/python -m benchmarks.memory
 
 docker: ## build the CUDA image
 	docker build --tag fooocusapi .
