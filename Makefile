@@ -12,7 +12,7 @@ IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not we
 	--numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-fake test test-all check format lint types openapi coverage bench docker clean
+.PHONY: help install run run-fake demo test test-all check format lint types openapi coverage bench docker clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ run: $(VENV)/.runtime ## serve the embedded model on port 8888 (PORT=…, ARGS='
 
 run-fake: $(VENV)/.dev ## the same server with a fake engine, for trying clients
 	$(BIN)/python -m tests.run_fake --port $(PORT) $(ARGS)
+
+demo: $(VENV)/.runtime ## call every generation endpoint, write outputs/demo.png
+	$(BIN)/python -m tools.demo $(ARGS)
 
 format: $(VENV)/.dev ## format the code and apply safe fixes
 	$(BIN)/ruff format .
