@@ -85,6 +85,7 @@ LIGHT = {
         "events",
         "params",
         "config",
+        "config_values",
         "config_layers",
         "presets",
         "catalog",
