@@ -70,6 +70,7 @@ def test_the_services_end_their_jobs_before_they_are_killed() -> None:
 def test_the_install_steps_work_in_a_clean_environment(tmp_path: Path) -> None:
     """Each COPY and each installing RUN, in order, and then the command of the image."""
     folder, venv = tmp_path / "app", tmp_path / "venv"
+    folder.mkdir()
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     clean = {**os.environ, "PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "TORCH_INDEX_URL": ""}
     clean.pop("PYTHONPATH", None)
@@ -108,6 +109,6 @@ def copy(source: Path, target: Path) -> None:
             source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
         )
         return
-    target = target / source.name if target.is_dir() or target == target.parent / "." else target
+    target = target / source.name if target.is_dir() else target
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)
