@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -18,9 +19,15 @@ _USER = "postgres"
 
 
 def is_reachable() -> bool:
-    """Whether the programs are there."""
-    is_allowed = os.geteuid() != 0 or shutil.which("runuser") is not None
-    return is_allowed and all(map(shutil.which, ("initdb", "pg_ctl", "postgres")))
+    """Whether the programs are there, and somebody who may run them."""
+    programs = ["initdb", "pg_ctl", "postgres"]
+    if os.geteuid() == 0:
+        programs.append("runuser")
+        try:
+            pwd.getpwnam(_USER)
+        except KeyError:
+            return False
+    return all(map(shutil.which, programs))
 
 
 @contextmanager

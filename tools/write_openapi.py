@@ -26,7 +26,7 @@ def openapi_text() -> str:
 
 
 def _no_engine() -> Engine:
-    raise NotImplementedError("nothing is generated here")
+    raise RuntimeError("nothing is generated here")
 
 
 def for_callers_text(document: str) -> str:
