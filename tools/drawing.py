@@ -40,6 +40,9 @@ NATURAL: dict[str, tuple[str, ...]] = {
     "chair": ("brown",),
     "girl": ("red", "blue", "pink"),
 }
+EMPTY = "white"  # what is mostly behind things of which nothing is said but themselves
+UNSAID = (0.03, 0.4)  # how often a background is not mentioned: any, and the empty one
+COLOURLESS = 0.12  # how often the colour of a shape is not mentioned
 COUNTS: dict[int, tuple[str, ...]] = {2: ("two", "2"), 3: ("three", "3")}
 
 
@@ -71,9 +74,24 @@ def _on(background: str, rng: random.Random) -> str:
     return rng.choice((*forms, f" on {background}"))
 
 
+def _perhaps_on(background: str, rng: random.Random) -> str:
+    return "" if rng.random() < UNSAID[background == EMPTY] else _on(background, rng)
+
+
+def _said(colour: str, rng: random.Random) -> str:
+    return "" if rng.random() < COLOURLESS else colour
+
+
 def _two(rng: random.Random) -> tuple[str, str]:
     first, second = rng.sample(list(COLOURS), 2)
     return first, second
+
+
+def _around(colour: str, rng: random.Random) -> str:
+    """Choose a background: the empty one more often, because it is left unsaid the most."""
+    if colour != EMPTY and rng.random() < 0.12:
+        return EMPTY
+    return rng.choice([name for name in COLOURS if name != colour])
 
 
 def _shape_at(
@@ -88,13 +106,14 @@ def _shape_at(
 def one_shape(sheet: Sheet) -> str:
     """Draw one shape on a plain background."""
     rng = sheet.rng
-    colour, background = _two(rng)
+    colour = rng.choice(list(COLOURS))
+    background = _around(colour, rng)
     shape, size = rng.choice(list(SHAPES)), rng.choice(["", "", "small", "large", "big"])
     position = rng.choice(list(POSITIONS)) if rng.random() < 0.45 else ""
     sheet.fill(background)
     _shape_at(sheet, shape, colour, POSITIONS.get(position, (0.5, 0.5)), SIZES[size])
-    words = _article(" ".join(filter(None, (size, colour, shape))))
-    return " ".join(filter(None, (words, position))) + _on(background, rng)
+    words = _article(" ".join(filter(None, (size, _said(colour, rng), shape))))
+    return " ".join(filter(None, (words, position))) + _perhaps_on(background, rng)
 
 
 def two_shapes(sheet: Sheet) -> str:
@@ -114,20 +133,21 @@ def two_shapes(sheet: Sheet) -> str:
     for shape, colour, place in zip(shapes, (first, second), places, strict=True):
         _shape_at(sheet, shape, colour, place, 0.18)
     one, other = _article(f"{first} {shapes[0]}"), _article(f"{second} {shapes[1]}")
-    return f"{one} {relation} {other}" + _on(background, rng)
+    return f"{one} {relation} {other}" + _perhaps_on(background, rng)
 
 
 def equal_shapes(sheet: Sheet) -> str:
     """Draw two or three equal shapes in a row."""
     rng = sheet.rng
-    colour, background = _two(rng)
+    colour = rng.choice(list(COLOURS))
+    background = _around(colour, rng)
     shape, count = rng.choice(list(SHAPES)), rng.choice([2, 3])
     sheet.fill(background)
     for index in range(count):
         place = ((index + 1) / (count + 1) if count == 3 else 0.28 + 0.44 * index, 0.5)
         _shape_at(sheet, shape, colour, place, 0.17 if count == 2 else 0.13)
-    words = f"{rng.choice(COUNTS[count])} {colour} {_plural(shape)}"
-    return words + _on(background, rng)
+    words = (rng.choice(COUNTS[count]), _said(colour, rng), _plural(shape))
+    return " ".join(filter(None, words)) + _perhaps_on(background, rng)
 
 
 def plain(sheet: Sheet) -> str:
@@ -251,7 +271,7 @@ def thing(sheet: Sheet) -> str:
         colour = rng.choice(NATURAL[noun])
     kind = rng.random()
     if kind < 0.5:
-        background = rng.choice([name for name in COLOURS if name != colour])
+        background = _around(colour, rng)
         sheet.fill(background)
         tail, y = _on(background, rng), 0.52
     else:

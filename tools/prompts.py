@@ -95,7 +95,12 @@ def _chunks_of(
 
 
 def make_batch(
-    table: WordTable, captions: Sequence[str], rng: random.Random, *, drop: float = 0.12
+    table: WordTable,
+    captions: Sequence[str],
+    rng: random.Random,
+    *,
+    drop: float = 0.12,
+    bare: float = 0.0,
 ) -> PromptBatch:
     """Make a training batch: every caption as it might arrive in a request.
 
@@ -104,7 +109,10 @@ def make_batch(
         captions: One caption per picture.
         rng: Source of every choice.
         drop: Share of the captions that are left out (unconditional rows).
+        bare: Share of the batches whose captions come alone, without any other words.
     """
+    if rng.random() < bare:
+        return plain_batch(table, ["" if rng.random() < drop else text for text in captions])
     count = rng.choices([1, 2, 3, 4], [0.5, 0.25, 0.15, 0.1])[0]
     chunks, weights = [], []
     for caption in captions:

@@ -27,6 +27,7 @@ ATTENTION_LEVELS = 2
 HEAD_WIDTH = 64
 SIZE_WIDTH = 256
 HIGHWAY = 4  # one channel per channel of the latent
+HIGHWAY_GAIN = 16.0  # what it holds is small under strong noise, and must be exact just there
 SMOOTH = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
 
 
@@ -112,7 +113,7 @@ class Conditioning:
 class Pyramid(nn.Module):
     """A UNet whose lower levels can run alone on coarser latents.
 
-    The inlets and outlets that this takes exist for training only.
+    The inlets that this takes exist for training only.
     """
 
     def __init__(self) -> None:
@@ -120,7 +121,6 @@ class Pyramid(nn.Module):
         self.unet: Any = make_unet()
         below = range(1, len(CHANNELS))
         self.inlets = nn.ModuleDict({str(k): nn.Conv2d(4, CHANNELS[k - 1], 1) for k in below})
-        self.outlets = nn.ModuleDict({str(k): _outlet(CHANNELS[k]) for k in below})
         self._prepare()
 
     @torch.no_grad()
@@ -147,15 +147,16 @@ class Pyramid(nn.Module):
 
     @torch.no_grad()
     def _lay_highways(self) -> None:
-        """Reserve four channels that carry the coarse prediction through the upper levels.
+        """Reserve four channels that carry the coarse prediction through the levels.
 
-        Only residual branches write on them. The last block turns them into eight: what is taken
-        for noise, and its negative. Each such pair is one group of the last normalisation, which
-        would otherwise remove mean colours: two channels of a group keep only their difference, and
-        noise is always of unit strength, so that the group's scale hardly changes it.
+        They hold the latent less its noise. Only residual branches and attention write on them. The
+        last block turns them into eight: what is taken for noise, and its negative. Each such pair
+        is one group of the last normalisation, which would otherwise remove mean colours: two
+        channels of a group keep only their difference, and noise is always of unit strength, so
+        that the group's scale hardly changes it.
         """
         unet = self.unet
-        for block in unet.up_blocks[ATTENTION_LEVELS:]:
+        for block in unet.up_blocks:
             for resnet in block.resnets:
                 _pass_channels(resnet.conv_shortcut, torch.ones(1, 1))
                 _silence(resnet.conv2, HIGHWAY)
@@ -194,7 +195,7 @@ class Pyramid(nn.Module):
         for channel in range(HIGHWAY):
             for row, sign in ((2 * channel, 1.0), (2 * channel + 1, -1.0)):
                 shortcut.weight[row] = 0
-                shortcut.weight[row, channel] = -sign
+                shortcut.weight[row, channel] = -sign / HIGHWAY_GAIN
                 shortcut.weight[row, hidden:, 0, 0] = sign * back[channel]
                 shortcut.bias[row] = -sign * (back[channel] @ inlet.bias)
 
@@ -219,10 +220,8 @@ class Pyramid(nn.Module):
             if block is not blocks[-1]:
                 x = block.upsamplers[0](x, skips[-1].shape[2:])
         if level:
-            x = self.outlets[str(level)](x)
-        else:
-            x = unet.conv_out(unet.conv_act(unet.conv_norm_out(x)))
-        return x
+            return (latent - x[:, :HIGHWAY] / HIGHWAY_GAIN) * 2**level
+        return unet.conv_out(unet.conv_act(unet.conv_norm_out(x)))  # type: ignore[no-any-return]
 
     def _embedding(self, latent: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         unet = self.unet
@@ -250,10 +249,6 @@ def _pass_channels(convolution: Any, kernel: Tensor) -> None:
     _silence(convolution, HIGHWAY)
     for channel in range(HIGHWAY):
         convolution.weight[channel, channel] = kernel
-
-
-def _outlet(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, 4, 3, padding=1))
 
 
 def _run_down(
