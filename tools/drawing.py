@@ -145,7 +145,7 @@ def equal_shapes(sheet: Sheet) -> str:
     sheet.fill(background)
     for index in range(count):
         place = ((index + 1) / (count + 1) if count == 3 else 0.28 + 0.44 * index, 0.5)
-        _shape_at(sheet, shape, colour, place, 0.17 if count == 2 else 0.13)
+        _shape_at(sheet, shape, colour, place, 0.17 if count == 2 else 0.1)
     words = (rng.choice(COUNTS[count]), _said(colour, rng), _plural(shape))
     return " ".join(filter(None, words)) + _perhaps_on(background, rng)
 

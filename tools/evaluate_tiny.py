@@ -1,20 +1,24 @@
-"""Draws with the embedded model as the server would, and counts how often pictures follow prompts.
+"""Draws the exam with the embedded model as the server would, and scores it by its pixels.
 
-Uses the project's own engine and the preset ``tiny``, so what is measured is what is served.
+Uses the project's own engine and the preset ``tiny`` with its default styles, so what is measured
+is what is served. Painted pictures are kept, so that a run that was cut off goes on.
 
-    python -m tools.evaluate_tiny --root DIR --sheet FILE.png [--styles] [--only-sheet]
+    python -m tools.evaluate_tiny --root DIR [--performance "Extreme Speed"] [--sheet FILE.png]
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
+import platform
 import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fooocus_core.choices import Performance
 from fooocus_core.config import CoreConfig, DeviceOptions, load_config
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.events import CancelToken
@@ -24,9 +28,14 @@ from fooocus_core.params import (
     ImagePrompt,
     ModelParams,
     PromptParams,
+    SamplingParams,
     Size,
 )
-from tools.picture_checks import Scores, cases
+from tools.exam import Question, exam
+from tools.figures import SHAPES
+from tools.picture_checks import SceneJudge, things_on
+from tools.scores import Score, Scores
+from tools.sheet import COLOURS
 
 logger = logging.getLogger(__name__)
 
@@ -56,29 +65,36 @@ DEFAULT_SIZE = CanvasParams().size
 COLUMNS = 5
 CELL = (288, 224)
 CAPTION_HEIGHT = 14
+SEED = 1000
+NEGATIVES = 48
 
 
 class Painter:
     """Draws prompts with the engine and the preset of the embedded model."""
 
-    def __init__(self, root: Path, *, styles: bool) -> None:
+    def __init__(
+        self, root: Path, *, styles: bool = True, performance: Performance = Performance.SPEED
+    ) -> None:
         self._config: CoreConfig = load_config(root=root, preset="tiny", environ={})
         self._engine: Engine = create_engine(self._config, DeviceOptions())
         self._styles = self._config.defaults.styles if styles else ()
+        self._performance = performance
 
     def paint(
         self,
         prompt: str,
         seed: int,
         *,
+        negative: str = "",
         size: Size = DEFAULT_SIZE,
         image_prompts: tuple[ImagePrompt, ...] = (),
     ) -> Image.Image:
         """Draw one picture."""
         params = GenerationParams(
             models=ModelParams(base=self._config.defaults.model),
-            prompt=PromptParams(positive=prompt, styles=self._styles),
+            prompt=PromptParams(positive=prompt, negative=negative, styles=self._styles),
             canvas=CanvasParams(size=size, seed=seed),
+            sampling=SamplingParams(performance=self._performance),
             image_prompts=image_prompts,
         )
         begun = time.monotonic()
@@ -100,35 +116,79 @@ def make_sheet(pictures: list[tuple[str, Image.Image]], columns: int = COLUMNS) 
     return sheet
 
 
-def evaluate(painter: Painter, seed: int, every: int) -> None:
-    """Draw every n-th case of the checks and log what is wrong, then the scores."""
-    scores = Scores()
-    for index, case in enumerate(cases()[::every]):
-        wrong = scores.add(case, painter.paint(case.prompt, seed + index))
+class Album:
+    """Paints what is not painted yet, and keeps it in a folder."""
+
+    def __init__(self, painter: Painter, folder: Path) -> None:
+        self._painter, self._folder = painter, folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def picture(self, name: str, prompt: str, seed: int, *, negative: str = "") -> Image.Image:
+        """Return the picture of a name."""
+        path = self._folder / f"{name}.png"
+        if not path.exists():
+            part = path.with_suffix(".part")
+            self._painter.paint(prompt, seed, negative=negative).save(part, format="png")
+            part.replace(path)
+        return Image.open(path)
+
+
+def evaluate(album: Album, questions: tuple[Question, ...], every: int) -> Scores:
+    """Draw every n-th question of the exam, and log what is wrong."""
+    scores = Scores(SceneJudge())
+    for index in range(0, len(questions), every):
+        question = questions[index]
+        wrong = scores.add(question, album.picture(f"{index:03d}", question.prompt, SEED + index))
         if wrong:
-            logger.info("%s: %s", case.prompt, wrong)
-    logger.info("%s", scores)
+            logger.info("%s: %s", question.prompt, ", ".join(wrong))
+    return scores
+
+
+def evaluate_negative(album: Album, every: int) -> Score:
+    """Forbid the colour that a thing gets when its prompt names none; count how often it goes."""
+    score, backgrounds = Score(), list(COLOURS)
+    for index in range(0, NEGATIVES, every):
+        shape, background = list(SHAPES)[index % len(SHAPES)], backgrounds[index % len(COLOURS)]
+        prompt, seed = f"a {shape} on a {background} background", SEED + index
+        first = things_on(album.picture(f"free-{index:03d}", prompt, seed))
+        if not first:
+            score.add(right=False)
+            continue
+        colour = first[0].colour
+        second = things_on(album.picture(f"without-{index:03d}", prompt, seed, negative=colour))
+        score.add(right=bool(second) and second[0].colour != colour)
+    return score
+
+
+def table(scores: Scores, negative: Score) -> str:
+    """Return the scores as rows of a Markdown table."""
+    rows = {**scores.marks, "negative colour avoided": negative}
+    return "\n".join(f"| {name} | {score} |" for name, score in rows.items())
 
 
 def main() -> None:
     """Read the arguments, draw and count."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, help="for what the engine writes")
-    parser.add_argument("--sheet", type=Path, help="where the contact sheet is written")
-    parser.add_argument("--styles", action="store_true", help="with the default styles")
-    parser.add_argument("--only-sheet", action="store_true", help="without the counting")
-    parser.add_argument("--every", type=int, default=1, help="count only every n-th prompt")
-    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--root", type=Path, required=True, help="for pictures and models")
+    parser.add_argument("--sheet", type=Path, help="where a sheet of shown prompts is written")
+    parser.add_argument("--no-styles", action="store_true", help="without the default styles")
+    parser.add_argument("--only-sheet", action="store_true", help="without the exam")
+    parser.add_argument("--every", type=int, default=1, help="ask only every n-th question")
+    parser.add_argument(
+        "--performance", type=Performance, default=Performance.SPEED, choices=list(Performance)
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    painter = Painter(arguments.root, styles=arguments.styles)
+    mode: Performance = arguments.performance
+    painter = Painter(arguments.root, styles=not arguments.no_styles, performance=mode)
+    logger.info("%s, %s cores, %s", platform.processor(), os.cpu_count(), mode)
     if arguments.sheet:
-        drawn = [
-            (prompt, painter.paint(prompt, arguments.seed + i)) for i, prompt in enumerate(SHOWN)
-        ]
+        drawn = [(prompt, painter.paint(prompt, SEED + i)) for i, prompt in enumerate(SHOWN)]
         make_sheet(drawn).save(arguments.sheet)
     if not arguments.only_sheet:
-        evaluate(painter, arguments.seed, arguments.every)
+        album = Album(painter, arguments.root / "exam" / mode)
+        scores = evaluate(album, exam(), arguments.every)
+        logger.info("\n%s", table(scores, evaluate_negative(album, arguments.every)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Judges whether pictures show what their prompts ask for, by colours alone.
+"""Tells what a picture of the small world shows, by its pixels and the drawer's own geometry.
 
-Knows nothing about how the pictures were made.
+Knows nothing about how the pictures were made or what was asked of them.
 """
 
 from __future__ import annotations
@@ -8,72 +8,127 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tools.figures import SHAPES, THINGS, Pen, Place
 from tools.landscapes import GROUNDS, TIMES, draw_landscape
 from tools.sheet import COLOURS
 
 BORDER = 1 / 14  # of the shorter side
-CENTRE = 1 / 12
 SMALL = (18, 14)
 EXAMPLES = 48
+STANDS_OUT = 45.0  # distance in RGB, half of that of the two nearest named colours
+LEAST_AREA = 0.12  # of the largest thing: what is smaller is no thing of its own
+SPECK = 0.003  # of the picture: what is smaller is nothing
+OUTLINE = 48  # places of a side of the outlines that are compared
+CLOSE = 5e-3  # of the shorter side: gaps in a thing that are no gaps
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+NAMES = tuple(COLOURS)
+_VALUES = np.array(list(COLOURS.values()), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A prompt and what its picture must show; what is None is not asked for."""
+class SeenThing:
+    """Something that stands out from a plain background.
 
-    prompt: str
-    background: str | None = None
-    centre: str | None = None
-    scene: tuple[str, str] | None = None  # kind of landscape, time of day
+    Attributes:
+        kind: The shape or thing whose outline it has most of.
+        colour: Nearest named colour of its median.
+        shares: How much of it is nearest to each named colour.
+        place: Of the middle of its box, in fractions of the picture's sides.
+    """
 
-
-def cases() -> list[Case]:
-    """Return the prompts that are judged: all colours, all landscapes."""
-    names = list(COLOURS)
-    found = []
-    for index, name in enumerate(names):
-        other = names[(index + 5) % len(names)]
-        third = names[(index + 2) % len(names)]
-        found += [
-            Case(prompt=f"a {other} circle on a {name} background", background=name, centre=other),
-            Case(
-                prompt=f"a large {third} square, {name} background", background=name, centre=third
-            ),
-            Case(prompt=f"a {third} star on {name}", background=name, centre=third),
-        ]
-    templates = {"day": "{} on a sunny day", "sunset": "{} at sunset", "night": "{} at night"}
-    for kind in GROUNDS:
-        noun = {"mountains": "mountains"}.get(kind, f"a {kind}")
-        found += [Case(prompt=templates[time].format(noun), scene=(kind, time)) for time in TIMES]
-    return found
+    kind: str
+    colour: str
+    shares: dict[str, float]
+    place: tuple[float, float]
 
 
-def nearest_colour(pixels: NDArray[np.uint8]) -> str:
+def nearest_colour(pixels: Pixels) -> str:
     """Return the named colour nearest to the median of pixels, (N, 3)."""
     median = np.median(pixels.astype(np.float32), axis=0)
-    return min(COLOURS, key=lambda name: float(np.square(median - COLOURS[name]).sum()))
+    return NAMES[int(np.square(median - _VALUES).sum(1).argmin())]
 
 
 def border_colour(picture: Image.Image) -> str:
     """Name the colour of the rim of a picture."""
-    values = np.asarray(picture.convert("RGB"))
-    rim = max(1, round(min(picture.size) * BORDER))
-    inside = np.zeros(values.shape[:2], bool)
-    inside[rim:-rim, rim:-rim] = True
-    return nearest_colour(values[~inside])
+    return nearest_colour(_rim(_pixels(picture)))
 
 
-def centre_colour(picture: Image.Image) -> str:
-    """Name the colour of the middle of a picture."""
-    values = np.asarray(picture.convert("RGB"))
-    height, width = values.shape[:2]
-    half = max(1, round(min(picture.size) * CENTRE))
-    middle = values[height // 2 - half : height // 2 + half, width // 2 - half : width // 2 + half]
-    return nearest_colour(middle.reshape(-1, 3))
+def things_on(picture: Image.Image) -> list[SeenThing]:
+    """Return what stands out from the colour of the rim, the largest first."""
+    values = _pixels(picture)
+    behind = np.median(_rim(values).astype(np.float32), axis=0)
+    apart = np.sqrt(np.square(values.astype(np.float32) - behind).sum(-1)) > STANDS_OUT
+    side = 2 * round(min(picture.size) * CLOSE) + 1
+    whole = cv2.morphologyEx(apart.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((side, side)))
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
+    areas = {n: int(boxes[n, cv2.CC_STAT_AREA]) for n in range(1, count)}
+    least = max([LEAST_AREA * area for area in areas.values()] + [SPECK * apart.size])
+    numbers = sorted((n for n in areas if areas[n] >= least), key=lambda n: -areas[n])
+    return [_thing(values, labels == number) for number in numbers]
+
+
+def _thing(values: Pixels, mask: Mask) -> SeenThing:
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    height, width = mask.shape
+    inside = values[mask]
+    nearest = np.square(inside[:, None].astype(np.float32) - _VALUES).sum(-1).argmin(1)
+    shares = np.bincount(nearest, minlength=len(NAMES)) / len(nearest)
+    return SeenThing(
+        kind=_kind(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]),
+        colour=nearest_colour(inside),
+        shares=dict(zip(NAMES, shares.tolist(), strict=True)),
+        place=(
+            float(columns[0] + columns[-1] + 1) / 2 / width,
+            float(rows[0] + rows[-1] + 1) / 2 / height,
+        ),
+    )
+
+
+def _kind(mask: Mask) -> str:
+    seen = _outline(mask)
+    return max(OUTLINES, key=lambda kind: _overlap(seen, OUTLINES[kind]))
+
+
+def _overlap(one: Mask, other: Mask) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def _outline(mask: Mask) -> Mask:
+    """Bring what a box holds to a common size, in the middle, with its proportions kept."""
+    height, width = mask.shape
+    scale = OUTLINE / max(height, width)
+    size = tuple(max(1, round(side * scale)) for side in (width, height))
+    small = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+    place = tuple((OUTLINE - side) // 2 for side in size)
+    whole = np.zeros((OUTLINE, OUTLINE), dtype=np.bool_)
+    whole[place[1] : place[1] + size[1], place[0] : place[0] + size[0]] = small
+    return whole
+
+
+def _drawn_outlines() -> dict[str, Mask]:
+    black, white = (0, 0, 0), (255, 255, 255)
+    outlines = {}
+    for kind in (*SHAPES, *THINGS):
+        sheet = Image.new("RGB", (400, 400), white)
+        pen = Pen(sheet, Place(x=200, y=200, size=150))
+        if kind in SHAPES:
+            SHAPES[kind](pen, black, white)
+        else:
+            THINGS[kind](pen, black, random.Random(0))
+        mask = np.asarray(sheet).min(-1) < 255
+        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+        outlines[kind] = _outline(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return outlines
+
+
+OUTLINES = _drawn_outlines()
 
 
 class SceneJudge:
@@ -97,50 +152,12 @@ def _small(picture: Image.Image) -> NDArray[np.float32]:
     return np.asarray(picture.convert("RGB").resize(SMALL, Image.Resampling.BOX), dtype=np.float32)
 
 
-@dataclass(slots=True)
-class Score:
-    """How many pictures were right, of how many asked."""
-
-    right: int = 0
-    asked: int = 0
-
-    def add(self, *, right: bool) -> None:
-        """Count one picture."""
-        self.right += right
-        self.asked += 1
-
-    def __str__(self) -> str:
-        return f"{self.right}/{self.asked}"
+def _pixels(picture: Image.Image) -> Pixels:
+    return np.asarray(picture.convert("RGB"))
 
 
-class Scores:
-    """Scores of all checks over a set of pictures."""
-
-    def __init__(self) -> None:
-        self.background, self.centre = Score(), Score()
-        self.scene, self.time = Score(), Score()
-        self._judge = SceneJudge()
-
-    def add(self, case: Case, picture: Image.Image) -> str:
-        """Judge a picture; returns what is wrong with it, empty if nothing."""
-        wrong = []
-        if case.background is not None:
-            seen = border_colour(picture)
-            self.background.add(right=seen == case.background)
-            wrong += [f"background {seen}"] if seen != case.background else []
-        if case.centre is not None:
-            seen = centre_colour(picture)
-            self.centre.add(right=seen == case.centre)
-            wrong += [f"centre {seen}"] if seen != case.centre else []
-        if case.scene is not None:
-            scene = self._judge.scene(picture)
-            self.scene.add(right=scene == case.scene)
-            self.time.add(right=scene[1] == case.scene[1])
-            wrong += [" ".join(scene)] if scene != case.scene else []
-        return ", ".join(wrong)
-
-    def __str__(self) -> str:
-        return (
-            f"background {self.background}, centre {self.centre}, "
-            f"landscape {self.scene}, time of day {self.time}"
-        )
+def _rim(values: Pixels) -> Pixels:
+    rim = max(1, round(min(values.shape[:2]) * BORDER))
+    inside = np.zeros(values.shape[:2], dtype=np.bool_)
+    inside[rim:-rim, rim:-rim] = True
+    return values[~inside]

@@ -61,8 +61,8 @@ class Phase:
 
 
 PHASES: tuple[Phase, ...] = (
-    Phase(steps=300, levels={4: 1.0}, bare=1.0),
-    Phase(steps=400, levels={3: 1.0}, bare=1.0),
+    Phase(steps=200, levels={4: 1.0}, bare=1.0),
+    Phase(steps=300, levels={3: 1.0}, bare=1.0),
     Phase(steps=1200, levels={2: 1.0}, bare=0.8),
     Phase(steps=3000, levels={2: 1.0}),
     Phase(steps=600, levels={1: 0.7, 2: 0.3}),

@@ -30,11 +30,26 @@ def test_a_plain_background_has_the_colour_of_the_caption() -> None:
     rng = random.Random(1)
     drawings = [drawing for _ in range(200) if (drawing := draw(rng, SIZE)).background]
 
+    said = 0
     for drawing in drawings:
         assert drawing.background is not None
-        assert drawing.background in drawing.caption.replace("grey", "gray").split()
+        said += drawing.background in drawing.caption.replace("grey", "gray").split()
         corner = np.asarray(drawing.image)[0, 0].astype(int)
         assert np.abs(corner - COLOURS[drawing.background]).max() <= 11
+    assert 0.85 * len(drawings) < said < len(drawings)
+
+
+def test_where_no_background_is_said_it_is_mostly_white() -> None:
+    rng = random.Random(1)
+    unsaid = [
+        drawing.background
+        for _ in range(400)
+        if (drawing := draw(rng, SIZE)).background
+        and not drawing.facts.pattern
+        and drawing.background not in drawing.caption.replace("grey", "gray")
+    ]
+
+    assert unsaid.count("white") > 0.5 * len(unsaid) > 2
 
 
 def test_size_is_width_and_height() -> None:
