@@ -15,17 +15,20 @@ import math
 import random
 import time
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fooocus_core.text.tokens import Tokenizer
-from tools.drawing import draw
+from tools.drawing import Drawing, draw
 from tools.exam import is_held_out
 from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels, noise_loss
+from tools.outlines import thing_mask
 from tools.prompts import WordTable, make_batch, plain_batch
 from tools.sheet import COLOURS
 from tools.tiny_model import Conditioning, Networks
@@ -53,18 +56,20 @@ class Phase:
         steps: How many.
         levels: Which levels they train, and how often.
         bare: Share of the batches whose captions come without any other words.
+        things: How much more an error counts where things stand than elsewhere.
     """
 
     steps: int
     levels: dict[int, float]
     bare: float = 0.25
+    things: float = 1.0
 
 
 PHASES: tuple[Phase, ...] = (
     Phase(steps=200, levels={4: 1.0}, bare=1.0),
     Phase(steps=300, levels={3: 1.0}, bare=1.0),
     Phase(steps=1200, levels={2: 1.0}, bare=0.8),
-    Phase(steps=3000, levels={2: 1.0}),
+    Phase(steps=3000, levels={2: 1.0}, things=4.0),
     Phase(steps=600, levels={1: 0.7, 2: 0.3}),
     Phase(steps=2000, levels={0: 0.6, 2: 0.4}),
 )
@@ -151,7 +156,7 @@ class Trainer:
         level = rng.choices(list(shares), list(shares.values()))[0]
         if level not in self.grown:
             self._grow(level)
-        loss = self._loss(level, rng, generator, bare=phase.bare)
+        loss = self._loss(level, rng, generator, phase)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.rate) * group["factor"] * RATE[level]
         self.optimizer.zero_grad()
@@ -177,12 +182,14 @@ class Trainer:
         torch._foreach_lerp_(old, new, 1 - keep)
 
     def _loss(
-        self, level: int, rng: random.Random, generator: torch.Generator, *, bare: float
+        self, level: int, rng: random.Random, generator: torch.Generator, phase: Phase
     ) -> Tensor:
         size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
         count = BATCH[level]
-        latents, captions = draw_latents(rng, size, level, count)
-        prompts = make_batch(self.table, captions, rng, bare=bare)
+        drawings = draw_pictures(rng, size, level, count)
+        latents = latents_of(drawings, size, level)
+        captions = [drawing.caption for drawing in drawings]
+        prompts = make_batch(self.table, captions, rng, bare=phase.bare)
         timestep = draw_timesteps(count, level, self.sigmas, generator)
         batch = add_noise(latents, timestep, level, self.sigmas, generator)
         with torch.autocast(self.device, torch.bfloat16):
@@ -198,7 +205,8 @@ class Trainer:
                 conditioning,
                 level=level,
             )
-        loss = noise_loss(prediction.float().cpu(), batch, level)
+        importance = 1 + (phase.things - 1) * coverage_of(drawings, latents.shape[-2:])
+        loss = noise_loss(prediction.float().cpu(), batch, level, importance)
         return loss + 0.02 * (_excess(context) + _excess(pooled)).cpu()
 
 
@@ -221,17 +229,39 @@ def draw_latents(
     rng: random.Random, size: tuple[int, int], level: int, count: int
 ) -> tuple[Tensor, list[str]]:
     """Draw pictures of a size and return their latents at a level, with the captions."""
-    width, height = (math.ceil(side / 8 / 2**level) for side in size)
+    drawings = draw_pictures(rng, size, level, count)
+    return latents_of(drawings, size, level), [drawing.caption for drawing in drawings]
+
+
+def draw_pictures(
+    rng: random.Random, size: tuple[int, int], level: int, count: int
+) -> list[Drawing]:
+    """Draw pictures of a size, as large as a level needs them, and none of the exam's."""
+    width, height = _latent_size(size, level)
     scale = 8 if level < 2 else 4 * 2**level
-    latents: list[Tensor] = []
-    captions: list[str] = []
-    while len(latents) < count:
+    drawings: list[Drawing] = []
+    while len(drawings) < count:
         drawing = draw(rng, (width * scale, height * scale))
-        if is_held_out(drawing.caption):
-            continue
-        latents.append(latent_of(drawing.image, (height, width), level))
-        captions.append(drawing.caption)
-    return torch.stack(latents), captions
+        if not is_held_out(drawing.caption):
+            drawings.append(drawing)
+    return drawings
+
+
+def latents_of(drawings: list[Drawing], size: tuple[int, int], level: int) -> Tensor:
+    """Return the latents of pictures of a size at a level: (B, 4, h, w)."""
+    width, height = _latent_size(size, level)
+    return torch.stack([latent_of(drawing.image, (height, width), level) for drawing in drawings])
+
+
+def coverage_of(drawings: list[Drawing], size: Sequence[int]) -> Tensor:
+    """Return how much of each place of a latent is covered by things: (B, 1, h, w)."""
+    masks = [torch.from_numpy(thing_mask(drawing)).float()[None, None] for drawing in drawings]
+    return torch.cat([functional.adaptive_avg_pool2d(mask, tuple(size)) for mask in masks])
+
+
+def _latent_size(size: tuple[int, int], level: int) -> tuple[int, int]:
+    width, height = (math.ceil(side / 8 / 2**level) for side in size)
+    return width, height
 
 
 def size_numbers(size: tuple[int, int], timestep: Tensor, generator: torch.Generator) -> Tensor:
