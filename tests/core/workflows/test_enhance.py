@@ -253,6 +253,7 @@ def test_a_missing_file_of_a_region_fails_before_anything_is_done(engine: Engine
     assert listener.progress[-1][1] == "Initializing ..."
 
 
+@pytest.mark.slow
 def test_a_skipped_region_is_left_out(engine: Engine) -> None:
     token = CancelToken()
     region = replace(RED_PART, engine=InpaintEngine.NONE)
