@@ -30,7 +30,7 @@ from fooocus_core.events import (
 from fooocus_core.params import GenerationParams, Image, MaskParams
 
 STEPS = 4
-WAIT_S = 10
+WAIT_S = 30
 GATE_S = 60
 
 

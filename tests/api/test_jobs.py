@@ -308,7 +308,7 @@ def test_stopped_caller_is_told(
         waiting = pool.submit(client.post, URL, json=SMALL, headers={"accept": accept})
         engine.gate.wait_for_step()
         client.post("/v1/generation/stop")
-        answer = waiting.result(timeout=10)
+        answer = waiting.result(timeout=30)
     assert answer.status_code == status
     assert body in answer.text
 

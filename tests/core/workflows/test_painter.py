@@ -161,7 +161,14 @@ def test_a_base_model_of_another_kind_fails_the_job_and_not_the_next(
     assert paint(engine, asked(None)).shape == (64, 64, 3)
 
 
-@pytest.mark.parametrize("swap", list(RefinerSwap))
+@pytest.mark.parametrize(
+    "swap",
+    [
+        RefinerSwap.JOINT,
+        pytest.param(RefinerSwap.SEPARATE, marks=pytest.mark.slow),
+        RefinerSwap.VAE,
+    ],
+)
 def test_a_run_cancelled_after_the_switch_changes_nothing_for_the_next(
     engine: Engine, swap: RefinerSwap
 ) -> None:
