@@ -71,6 +71,7 @@ def _ask(server: httpx.Client, seed: int, **fields: object) -> np.ndarray:
     }
     answer = server.post("/v1/generation/text-to-image", json=body)
     (item,) = answer.raise_for_status().json()
+    assert "X-Fooocus-Warning" not in answer.headers
     assert item["finish_reason"] == "SUCCESS"
     picture = Image.open(io.BytesIO(server.get(item["url"]).raise_for_status().content))
     assert picture.format == "PNG"
