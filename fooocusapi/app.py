@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import date
+from functools import cache
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute
 
 from fooocus_core.catalog import Catalog
 from fooocus_core.config import CoreConfig
@@ -94,22 +96,30 @@ def create_app(
         openapi_tags=TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=_lifespan,
-        strict_content_type=False,
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
     )
     app.state.services = services
-    keyed = [Depends(admit)]
-    for module in (generation, tools, jobs, job_control, events, deliveries, engines, pages):
-        app.include_router(module.router, dependencies=keyed, responses=_answers_of(module.router))
-    app.include_router(files.router, responses=ANY_ANSWERS)
-    app.include_router(health.router, responses=ANY_ANSWERS)
+    app.router.routes.extend(_make_routes())
     documentation.add_documentation(app)
     add_handlers(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     app.openapi = completed(app, _REQUESTS)  # type: ignore[method-assign]
     return app
+
+
+@cache
+def _make_routes() -> tuple[BaseRoute, ...]:
+    """The routes, which know of no app: made once, since nothing of an app takes longer."""
+    whole = APIRouter(strict_content_type=False)
+    keyed = [Depends(admit)]
+    for module in (generation, tools, jobs, job_control, events, deliveries, engines, pages):
+        answers = _answers_of(module.router)
+        whole.include_router(module.router, dependencies=keyed, responses=answers)
+    for router in (files.router, health.router):
+        whole.include_router(router, responses=ANY_ANSWERS)
+    return tuple(whole.routes)
 
 
 def _answers_of(router: APIRouter) -> Answers:

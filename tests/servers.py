@@ -105,7 +105,8 @@ def running(*arguments: object, limit_s: float = LIMIT_S, **environment: str) ->
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.run_fake", "--port", "0", *map(str, arguments)],
             cwd=PROJECT_ROOT,
-            env={**os.environ, **environment},
+            # What the first one has compiled the others read, wherever pytest was told not to.
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **environment},
             stderr=subprocess.PIPE,
             text=True,
         )

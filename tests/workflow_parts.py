@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -39,6 +40,11 @@ MOVING_PLANS = {
     "no": replace(_MOVING, streaming=Streaming.LAYERS, text_device=torch.device("cpu")),
     "no, others stay": replace(_MOVING, stays=True, streaming=Streaming.LAYERS),
 }
+# test_generate.py makes pictures in each of them; by default others are content with two.
+MEMORY_MODES = [
+    pytest.param(plan, id=name, marks=() if name in {"normal", "no"} else pytest.mark.slow)
+    for name, plan in MOVING_PLANS.items()
+]
 
 
 def carry_copy(tensor: Tensor, device: torch.device) -> Tensor:
@@ -76,16 +82,16 @@ def plan_for(params: GenerationParams, resources: Resources) -> Plan:
 
 
 def hole_start(resources: Resources) -> Start:
-    """The start of a hole in the middle of a picture of 128x128, without a VAE's part in it."""
+    """The start of a hole in the middle of a picture of 64x64, without a VAE's part in it."""
     random = torch.Generator().manual_seed(1)
-    latent = torch.randn(1, 4, 16, 16, generator=random)
-    mask = torch.zeros(1, 1, 16, 16)
-    mask[..., 4:12, 4:12] = 1.0
+    latent = torch.randn(1, 4, 8, 8, generator=random)
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., 2:6, 2:6] = 1.0
     known = KnownPart(latent=latent, mask=mask)
     head = resources.auxiliary.inpaint_head()
     return Start(
-        size=Size(128, 128),
-        recorded_size=Size(128, 128),
+        size=Size(64, 64),
+        recorded_size=Size(64, 64),
         latent=latent,
         known={Model.BASE: known, Model.REFINER: known},
         patches=(head.feature(mask, latent),),

@@ -188,7 +188,7 @@ def test_f32_many_calls_wait_for_the_running_job_and_all_are_answered(
         assert client.get("/v1/generation/job-queue").json()["running_size"] == 1
         assert engine.described == []
         engine.gate.open(STEPS)
-        texts = [answer.result(timeout=10) for answer in answers]
+        texts = [answer.result(timeout=30) for answer in answers]
     assert texts == [f"Photo: {width}x4, [10, 20, 30]" for width in range(1, 31)]
 
 
@@ -203,7 +203,7 @@ def test_a_picture_that_takes_long_to_describe_stalls_nobody_else(
         assert client.get("/v1/engines/all-models").status_code == 200
         assert engine.described == []
         engine.hold.set()
-        assert [answer.result(timeout=10).json() for answer in answers] == [PHOTO] * 40
+        assert [answer.result(timeout=30).json() for answer in answers] == [PHOTO] * 40
 
 
 def test_the_pipeline_answers_with_files_of_the_published_layout(

@@ -62,7 +62,7 @@ def test_f31_memory_is_freed_between_jobs(
         assert engine.freed == 0
         assert client.get("/v1/engines/job-queue").json()["running_size"] == 1
         engine.gate.open(STEPS)
-        assert answer.result(timeout=10) == {"message": "ok"}
+        assert answer.result(timeout=30) == {"message": "ok"}
     assert engine.freed == 1
 
 

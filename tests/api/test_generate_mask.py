@@ -271,7 +271,7 @@ def test_f32_masks_are_made_between_jobs_while_the_server_answers(
         assert client.get("/v1/engines/job-queue").json()["running_size"] == 2
         assert engine.masked == []
         engine.gate.open(STEPS)
-        assert [answer.result(timeout=10) for answer in answers] == [200, 200]
+        assert [answer.result(timeout=30) for answer in answers] == [200, 200]
 
 
 @pytest.mark.usefixtures("mask_models")

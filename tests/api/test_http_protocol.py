@@ -20,16 +20,16 @@ from tests.deadline import wait_until
 class Impatient(LimitedProtocol):
     """The same with little time."""
 
-    head_time_s: ClassVar[float] = 0.3
-    body_period_s: ClassVar[float] = 0.3
-    linger_s: ClassVar[float] = 0.3
+    head_time_s: ClassVar[float] = 1.0
+    body_period_s: ClassVar[float] = 1.0
+    linger_s: ClassVar[float] = 1.0
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     """Tells the length of the body; of ``/unread`` without reading it, of ``/slow`` late."""
     size, more = 0, scope["path"] != "/unread"
     if scope["path"] == "/slow":
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(2.5)
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -136,7 +136,7 @@ def test_a_connection_is_used_again_as_often_as_one_likes(line: socket.socket) -
     for _ in range(3):
         line.sendall(head("/", "Content-Length: 3") + b"abc")
         assert line.recv(65536).startswith(b"HTTP/1.1 200 ")
-        time.sleep(0.15)
+        time.sleep(0.4)
     line.sendall(head(method="GET") * 3 + head("/", "Connection: close", method="GET"))
     assert answer(line).count(b"HTTP/1.1 200 ") == 4
 

@@ -438,9 +438,10 @@ def test_fields_of_other_programs_are_ignored_even_if_strict(
 
 
 def test_b22_many_misspelt_fields_cost_no_time(ask: Asker) -> None:
-    began = time.monotonic()
+    # Of this process alone: what else runs on the machine does not count.
+    began = time.process_time()
     ask(**{f"promt_{number}": 1 for number in range(20_000)})
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_many_unknown_styles_are_told_once_each_in_one_line(

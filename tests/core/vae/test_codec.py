@@ -69,10 +69,8 @@ def test_the_values_behind_a_decoded_picture_are_the_recorded_ones(vae: Autoenco
     np.testing.assert_allclose(picture, RECORDED["dec"].astype(np.float32), rtol=0, atol=2.6e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "tiled"),
-    [("dec2_u8", False), pytest.param("dec2_tiled_u8", True, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "tiled"), [("dec2_u8", False), ("dec2_tiled_u8", True)])
 def test_a_big_latent_decodes_whole_and_in_tiles(
     vae: AutoencoderKL, big_latent: torch.Tensor, name: str, tiled: bool
 ) -> None:

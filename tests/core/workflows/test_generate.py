@@ -72,8 +72,8 @@ def paint(engine: Engine, swap: RefinerSwap, loras: tuple[Lora, ...]) -> Image:
             loras=loras,
         ),
         prompt=PromptParams(positive="a cat on a roof"),
-        canvas=CanvasParams(size=Size(128, 128), seed=3),
-        sampling=SamplingParams(steps=4, switch_step=2),
+        canvas=CanvasParams(size=Size(64, 64), seed=3),
+        sampling=SamplingParams(steps=2, switch_step=1),
     )
     (made,) = engine.generate(params, [].append, CancelToken())
     return made.image

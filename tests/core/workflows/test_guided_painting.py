@@ -39,7 +39,7 @@ from fooocus_core.workflows.resources import Resources
 from fooocus_core.workflows.text_to_image import blank_start
 from tests.golden import load_picture
 from tests.workflow_parts import (
-    MOVING_PLANS,
+    MEMORY_MODES,
     Listener,
     carry_copy,
     hole_start,
@@ -49,7 +49,7 @@ from tests.workflow_parts import (
 
 BASE, REFINER = "tiny_sdxl.safetensors", "tiny_refiner.safetensors"
 LORA = Lora(name="tiny_lora.safetensors", weight=0.8)
-SIZE = Size(128, 128)
+SIZE = Size(64, 64)
 HOLE = InpaintParams(
     image=np.zeros((64, 64, 3), np.uint8), mask=np.full((64, 64, 3), 255, np.uint8)
 )
@@ -155,7 +155,7 @@ def test_the_order_of_two_pictures_that_are_attended_to_is_one_of_rounding(
     ("swap", "stop"),
     [
         (RefinerSwap.SEPARATE, FIRST_STEP),
-        (RefinerSwap.VAE, FIRST_STEP),
+        pytest.param(RefinerSwap.VAE, FIRST_STEP, marks=pytest.mark.slow),
         # The base makes two steps, and the second is less than four fifths of the way.
         (RefinerSwap.JOINT, 0.8),
     ],
@@ -219,7 +219,7 @@ def test_afterwards_the_model_is_bit_for_bit_what_it_was(
     assert not base.unet.conv_in._forward_hooks
 
 
-@pytest.mark.parametrize("plan", MOVING_PLANS.values(), ids=MOVING_PLANS)
+@pytest.mark.parametrize("plan", MEMORY_MODES)
 def test_a_guided_hole_is_painted_alike_in_every_memory_mode(
     resources: Resources, weights: Path, tmp_path: Path, plan: DevicePlan
 ) -> None:

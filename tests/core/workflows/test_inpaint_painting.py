@@ -31,7 +31,7 @@ from fooocus_core.workflows.progress import Reporter
 from fooocus_core.workflows.prompts import encode_prompts
 from fooocus_core.workflows.resources import Resources
 from tests.workflow_parts import (
-    MOVING_PLANS,
+    MEMORY_MODES,
     Listener,
     carry_copy,
     hole_start,
@@ -139,7 +139,7 @@ def test_a_stop_on_either_side_of_the_switch_changes_no_later_picture(
     assert np.array_equal(paint(resources, asked()), expected)
 
 
-@pytest.mark.parametrize("plan", MOVING_PLANS.values(), ids=MOVING_PLANS)
+@pytest.mark.parametrize("plan", MEMORY_MODES)
 def test_a_hole_is_painted_alike_in_every_memory_mode(
     resources: Resources, models: Path, tmp_path: Path, plan: DevicePlan
 ) -> None:

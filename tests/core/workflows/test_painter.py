@@ -70,7 +70,7 @@ def asked(refiner: str | None, **changes: object) -> GenerationParams:
     return GenerationParams(
         models=replace(models, **changes),
         prompt=PromptParams(positive="a cat on a roof"),
-        canvas=CanvasParams(size=Size(128, 128), seed=3),
+        canvas=CanvasParams(size=Size(64, 64), seed=3),
         sampling=SamplingParams(steps=4, switch_step=2),
     )
 
@@ -148,7 +148,7 @@ def test_a_missing_interposer_fails_the_job_and_not_the_next(engine: Engine, mod
     (models / "vae_approx" / INTERPOSER.name).unlink()
     with pytest.raises(ModelNotFoundError, match=INTERPOSER.name):
         paint(engine, asked(SD15))
-    assert paint(engine, asked(XL_REFINER)).shape == (128, 128, 3)
+    assert paint(engine, asked(XL_REFINER)).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("base", [XL_REFINER, SD15])
@@ -158,10 +158,17 @@ def test_a_base_model_of_another_kind_fails_the_job_and_not_the_next(
     message = "^You have selected base model other than SDXL. This is not supported yet.$"
     with pytest.raises(ModelFileError, match=message):
         paint(engine, asked(None, base=base))
-    assert paint(engine, asked(None)).shape == (128, 128, 3)
+    assert paint(engine, asked(None)).shape == (64, 64, 3)
 
 
-@pytest.mark.parametrize("swap", list(RefinerSwap))
+@pytest.mark.parametrize(
+    "swap",
+    [
+        RefinerSwap.JOINT,
+        pytest.param(RefinerSwap.SEPARATE, marks=pytest.mark.slow),
+        RefinerSwap.VAE,
+    ],
+)
 def test_a_run_cancelled_after_the_switch_changes_nothing_for_the_next(
     engine: Engine, swap: RefinerSwap
 ) -> None:
