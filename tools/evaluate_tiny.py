@@ -73,10 +73,15 @@ class Painter:
         *,
         size: Size = DEFAULT_SIZE,
         image_prompts: tuple[ImagePrompt, ...] = (),
+        refiner: str | None = None,
+        switch: float = 0.5,
     ) -> Image.Image:
-        """Draw one picture."""
+        """Draw one picture; a refiner takes over at a share of the steps."""
+        models = ModelParams(
+            base=self._config.defaults.model, refiner=refiner, refiner_switch=switch
+        )
         params = GenerationParams(
-            models=ModelParams(base=self._config.defaults.model),
+            models=models,
             prompt=PromptParams(positive=prompt, styles=self._styles),
             canvas=CanvasParams(size=size, seed=seed),
             image_prompts=image_prompts,
