@@ -61,7 +61,11 @@ def _take_input_for_noise(unet: Any) -> None:
         if name.endswith(("conv2", "proj_out")):
             module.weight.mul_(0.1)
     last, inlet = unet.up_blocks[-1].resnets[-1], unet.conv_in
-    back = torch.linalg.pinv(inlet.weight.flatten(1))[4::9]  # (4, 32): channels back to the latent
+    kept = 2 * HIGHWAY  # channels of the input that hold places without their neighbours
+    centre = inlet.weight[:kept, :, 1:2, 1:2].clone()
+    inlet.weight[:kept] = 0
+    inlet.weight[:kept, :, 1:2, 1:2] = centre
+    back = torch.linalg.pinv(centre.flatten(1))  # (4, 8): channels back to the latent
     hidden = last.conv_shortcut.in_channels - inlet.out_channels
     unet.conv_out.weight.zero_()
     unet.conv_out.bias.zero_()
@@ -70,8 +74,8 @@ def _take_input_for_noise(unet: Any) -> None:
             last.conv2.weight[row] = 0
             last.conv2.bias[row] = 0
             last.conv_shortcut.weight[row] = 0
-            last.conv_shortcut.weight[row, hidden:, 0, 0] = sign * back[channel]
-            last.conv_shortcut.bias[row] = -sign * (back[channel] @ inlet.bias)
+            last.conv_shortcut.weight[row, hidden : hidden + kept, 0, 0] = sign * back[channel]
+            last.conv_shortcut.bias[row] = -sign * (back[channel] @ inlet.bias[:kept])
             unet.conv_out.weight[channel, row, 1, 1] = sign
 
 
