@@ -36,5 +36,5 @@ def test_a_plain_picture_is_flat() -> None:
 
 
 def test_colours_are_compared_and_edges_are_not() -> None:
-    assert colours_apart(edge(4), edge(16)) < 3
+    assert colours_apart(edge(4), edge(8)) < 3
     assert colours_apart(edge(4), edge(4) + np.uint8(30)) == pytest.approx(30, abs=0.5)
