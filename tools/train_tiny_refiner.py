@@ -6,7 +6,7 @@ it needs the text encoder alone, which stays as it is. First the pictures are sm
 function of the seed and its number, so a run that was stopped goes on from its last state file as
 if it had not been.
 
-    python -m tools.train_tiny_refiner --folder DIR [--steps 1600] [--output FILE]
+    python -m tools.train_tiny_refiner --folder DIR [--steps 4500] [--output FILE]
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _squared_error(prediction: Tensor, lesson: Lesson) -> float:
 def main() -> None:
     """Read the arguments, train, write the file and compare base and refiner."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser, steps=1600, rate=1e-3)
+    add_arguments(parser, steps=4500, rate=2e-3)
     parser.add_argument("--output", type=Path, help="where the refiner's file is written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
     arguments = parser.parse_args()
