@@ -95,6 +95,7 @@ def main() -> None:
             ),
         }
         apart.append(colours_apart(*(np.array(picture) for picture in painted.values())))
+        logger.info("%s: colours %.1f apart", prompt, apart[-1])
         for name, picture in painted.items():
             looks[name].append(look(np.array(picture)))
             shown.append((f"{name}: {prompt}", picture))

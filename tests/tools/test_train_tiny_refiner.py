@@ -109,10 +109,11 @@ def test_an_untrained_refiner_takes_its_input_for_noise(trainer: Trainer) -> Non
     assert float((predicted - noise).square().mean()) < 0.01
 
 
-def test_the_loss_falls_within_a_few_steps(trainer: Trainer) -> None:
-    shown = lesson(trainer, course=Course(count=4, part=8))
+def test_the_loss_falls_within_a_few_steps(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, seed=0, steps=40, rate=4e-3)
+    shown = lesson(trainer, course=Course(count=2, part=8))
 
-    losses = [trainer.learn(shown) for _ in range(8)]
+    losses = [trainer.learn(shown) for _ in range(14)]
 
     assert losses[-1] < 0.8 * losses[0]
 
@@ -146,6 +147,8 @@ def test_the_file_is_read_by_the_pipeline_as_it_was_trained(
     assert refiner.vae is None
     assert refiner.clip_g is not None
     assert refiner.clip_g.config.hidden_size == refiner.unet.config.cross_attention_dim
+    # Else the library would warn of marks that the short vocabulary does not have.
+    assert refiner.clip_g.config.eos_token_id is None
     with torch.no_grad():
         read = refiner.unet(**shown.told_refiner()).sample
         own = trainer.predict(shown)
