@@ -88,10 +88,15 @@ class Painter:
         negative: str = "",
         size: Size = DEFAULT_SIZE,
         image_prompts: tuple[ImagePrompt, ...] = (),
+        refiner: str | None = None,
+        switch: float = 0.5,
     ) -> Image.Image:
-        """Draw one picture."""
+        """Draw one picture; a refiner takes over at a share of the steps."""
+        models = ModelParams(
+            base=self._config.defaults.model, refiner=refiner, refiner_switch=switch
+        )
         params = GenerationParams(
-            models=ModelParams(base=self._config.defaults.model),
+            models=models,
             prompt=PromptParams(positive=prompt, negative=negative, styles=self._styles),
             canvas=CanvasParams(size=size, seed=seed),
             sampling=SamplingParams(performance=self._performance),

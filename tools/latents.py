@@ -58,11 +58,18 @@ class NoisyBatch:
     sigma: Tensor  # (B,)
 
 
-def draw_timesteps(count: int, level: int, sigmas: Tensor, generator: torch.Generator) -> Tensor:
+def draw_timesteps(
+    count: int,
+    level: int,
+    sigmas: Tensor,
+    generator: torch.Generator,
+    *,
+    highest: float = SIGMA_MAX,
+) -> Tensor:
     """Draw timesteps as a Karras schedule visits them, down to where a level still matters."""
     smallest = 0.03 * 2**level * (0.8 if level else 1.0)
     place = torch.rand(count, generator=generator)
-    high, low = SIGMA_MAX ** (1 / RAMP), smallest ** (1 / RAMP)
+    high, low = highest ** (1 / RAMP), smallest ** (1 / RAMP)
     wanted = (high + place * (low - high)) ** RAMP
     distance: Tensor = (wanted.log()[:, None] - sigmas.log()[None]).abs()
     return distance.argmin(1)

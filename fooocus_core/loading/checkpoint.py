@@ -39,6 +39,7 @@ _SD15_CLIP_L = "cond_stage_model.transformer."
 _CLIP_L_PART = "CLIP-L text encoder"
 _CLIP_G_PART = "CLIP-G text encoder"
 _NORM_GROUPS_ENTRY = "vae.norm_num_groups"
+_MARKS = {"pad_token_id": 1, "bos_token_id": 49406, "eos_token_id": 49407}
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -280,8 +281,11 @@ def _clip_l_tensors(file: WeightFile, prefix: str) -> dict[str, Tensor]:
 
 
 def _clip_config(shape: dict[str, Any]) -> CLIPTextConfig:
+    # The library warns of its own numbers of these where the vocabulary was cut short, as that of a
+    # refiner may be.
+    unknown = {name: None for name, token in _MARKS.items() if token >= shape["vocab_size"]}
     # Of the attention implementations, eager is the closest to the reference in float32.
-    return CLIPTextConfig(**{**shape, "attn_implementation": "eager"})
+    return CLIPTextConfig(**{**shape, **unknown, "attn_implementation": "eager"})
 
 
 def _norm_groups(file: WeightFile) -> int:
