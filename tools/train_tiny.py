@@ -15,6 +15,7 @@ import math
 import random
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from fooocus_core.text.tokens import Tokenizer
-from tools.drawing import draw
+from tools.drawing import Drawing, draw
 from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels, noise_loss
 from tools.prompts import WordTable, make_batch, plain_batch
 from tools.sheet import COLOURS
 from tools.tiny_model import Conditioning, Networks
 
 logger = logging.getLogger(__name__)
+
+Drawer = Callable[[random.Random, tuple[int, int]], Drawing]
 
 SIZES: tuple[tuple[int, int], ...] = (
     (704, 1408), (704, 1344), (768, 1344), (768, 1280), (832, 1216), (832, 1152), (896, 1152),
@@ -204,7 +207,7 @@ def _excess(values: Tensor) -> Tensor:
 
 
 def draw_latents(
-    rng: random.Random, size: tuple[int, int], level: int, count: int
+    rng: random.Random, size: tuple[int, int], level: int, count: int, *, draw: Drawer = draw
 ) -> tuple[Tensor, list[str]]:
     """Draw pictures of a size and return their latents at a level, with the captions."""
     width, height = (math.ceil(side / 8 / 2**level) for side in size)

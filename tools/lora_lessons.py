@@ -1,0 +1,202 @@
+"""What the UNet is shown while a LoRA learns, and what it should answer.
+
+A style is learned from noisy drawings in that style. A performance mode is learned from states that
+its sampler visits: those that follow from what the UNet with its LoRA itself estimates, and those
+that would follow from the drawing. After the former the guided UNet without LoRA tells what the
+picture should be, after the latter the drawing. Knows neither files nor how the LoRA is made.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fooocus_core.performance import PerformanceMode
+from fooocus_core.sampling.noise_levels import NoiseModel
+from tools.coarse_unet import CoarseUNet
+from tools.few_steps import Estimate, Road, Visited, plan_road
+from tools.inpaint_lessons import STYLES, Words
+from tools.latents import (
+    LATENT_GAIN,
+    NoisyBatch,
+    add_noise,
+    draw_timesteps,
+    noise_levels,
+)
+from tools.tiny_model import Conditioning
+from tools.train_tiny import DEFAULT_SIZE, SIZES, Drawer, draw_latents, size_numbers
+
+COUNT = {2: 12, 1: 4, 0: 2}  # pictures of a lesson, by level
+STYLE_DROP, MODE_DROP = 0.12, 0.05  # shares of the captions that are left out
+GUIDANCE = 4.0
+LIMIT = 1.05 * LATENT_GAIN  # no drawing has more; guidance without measure would go beyond
+ALONE, SHOWN = 0.5, 0.25  # shares of the pictures that only the UNet, only the drawing leads to
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """Noisy latents at a level, what is said of them, and the right answer."""
+
+    noise: NoisyBatch
+    said: Conditioning
+    level: int
+
+
+class Lessons(Protocol):
+    """A source of lessons."""
+
+    def draw(self, rng: random.Random, level: int, weights: Weights) -> Lesson:
+        """Draw a lesson.
+
+        Args:
+            rng: Source of every choice.
+            level: Of its latents.
+            weights: Of the UNet with the LoRA as it is now.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The frozen model that LoRAs are for."""
+
+    words: Words
+    unet: CoarseUNet
+
+
+class StyleLessons:
+    """Drawings of one style under noise, as the base model's training shows others."""
+
+    def __init__(self, words: Words, drawer: Drawer) -> None:
+        self._words, self._drawer = words, drawer
+
+    def draw(self, rng: random.Random, level: int, weights: Weights) -> Lesson:  # noqa: ARG002
+        """Draw a lesson; see :class:`Lessons`."""
+        generator = torch.Generator().manual_seed(rng.getrandbits(48))
+        size = _size(rng)
+        clean, captions = draw_latents(rng, size, level, COUNT[level], draw=self._drawer)
+        sigmas = noise_levels()
+        timestep = draw_timesteps(len(clean), level, sigmas, generator)
+        numbers = size_numbers(size, timestep, generator)
+        kept = _leave_out(captions, rng, STYLE_DROP)
+        return Lesson(
+            noise=add_noise(clean, timestep, level, sigmas, generator),
+            said=say(self._words, kept, rng.choice(STYLES), numbers),
+            level=level,
+        )
+
+
+class ModeLessons:
+    """States that a performance mode visits."""
+
+    def __init__(self, base: Base, mode: PerformanceMode) -> None:
+        self._base, self._mode = base, mode
+
+    def draw(self, rng: random.Random, level: int, weights: Weights) -> Lesson:
+        """Draw a lesson; see :class:`Lessons`."""
+        size = _size(rng)
+        clean, captions = draw_latents(rng, size, level, COUNT[level])
+        kept = _leave_out(captions, rng, MODE_DROP)
+        numbers = plain_numbers(size, len(clean))
+        said = say(self._base.words, kept, rng.choice(STYLES), numbers)
+        road = plan_road(self._mode, level, rng)
+        call = rng.randrange(road.calls)
+        known = _known(rng, len(clean))
+        own = estimate(self._base.unet, road, said, weights)
+        with torch.no_grad():
+            visited = road.visit(
+                clean, lambda x, sigma: own(x, sigma).lerp(clean, known), call, rng.getrandbits(48)
+            )
+            wanted = self._wanted(visited, road, said, clean, known)
+        return Lesson(noise=as_batch(visited, wanted, road), said=said, level=level)
+
+    def _wanted(
+        self, visited: Visited, road: Road, said: Conditioning, clean: Tensor, known: Tensor
+    ) -> Tensor:
+        # Nothing, or already the drawing, is in what a run starts from.
+        if visited.call == 0:
+            return clean
+        guided = guided_estimate(self._base, road, said)
+        return guided(visited.state, visited.sigma).clamp(-LIMIT, LIMIT).lerp(clean, known)
+
+
+def say(words: Words, captions: Sequence[str], style: str, numbers: Tensor) -> Conditioning:
+    """Tell captions as requests with a style tell them; ``numbers`` (B, 6)."""
+    context, pooled = words.encode(list(captions), style)
+    return Conditioning(context=context, pooled=pooled, size_numbers=numbers)
+
+
+def plain_numbers(size: tuple[int, int], count: int) -> Tensor:
+    """The size numbers of requests whose size scales are off: (count, 6)."""
+    width, height = size
+    return torch.tensor([[height, width, 0, 0, height, width]] * count).float()
+
+
+def estimate(
+    unet: CoarseUNet, road: Road, said: Conditioning, weights: Weights | None = None
+) -> Estimate:
+    """What a UNet estimates on a road without guidance."""
+    model = road.model
+
+    def of(x: Tensor, sigma: Tensor) -> Tensor:
+        scaled = model.scale_input(x, sigma)
+        timestep = model.levels.timestep(sigma).expand(len(x))
+        output = unet(scaled, timestep, said, level=road.level, weights=weights)
+        return model.denoised(x, output / 2**road.level, sigma)
+
+    return of
+
+
+def guided_estimate(
+    base: Base, road: Road, said: Conditioning, weights: Weights | None = None
+) -> Estimate:
+    """What the UNet estimates with guidance away from an empty prompt."""
+    empty = say(base.words, [""] * len(said.pooled), "", said.size_numbers)
+    positive = estimate(base.unet, road, said, weights)
+    negative = estimate(base.unet, road, empty, weights)
+
+    def of(x: Tensor, sigma: Tensor) -> Tensor:
+        return negative(x, sigma).lerp(positive(x, sigma), GUIDANCE)
+
+    return of
+
+
+def as_batch(visited: Visited, wanted: Tensor, road: Road) -> NoisyBatch:
+    """What the UNet is given in a state, and what it should put out for a clean latent."""
+    state, sigma, model = visited.state, visited.sigma, road.model
+    return NoisyBatch(
+        noisy=model.scale_input(state, sigma),
+        timestep=model.levels.timestep(sigma).long().expand(len(state)),
+        target=_output_for(state, wanted, sigma, model) * 2**road.level,
+        sigma=sigma.expand(len(state)),
+    )
+
+
+def _output_for(state: Tensor, wanted: Tensor, sigma: Tensor, model: NoiseModel) -> Tensor:
+    # All modes are of models whose estimate is linear in the output.
+    at_nought = model.denoised(state, torch.zeros_like(state), sigma)
+    slope = model.denoised(state, torch.ones_like(state), sigma) - at_nought
+    return (wanted - at_nought) / slope
+
+
+def _size(rng: random.Random) -> tuple[int, int]:
+    return DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
+
+
+def _leave_out(captions: Sequence[str], rng: random.Random, share: float) -> list[str]:
+    return [caption if rng.random() > share else "" for caption in captions]
+
+
+def _known(rng: random.Random, count: int) -> Tensor:
+    """How much of each estimate on the way is replaced by the drawing: (count, 1, 1, 1)."""
+    places = [(rng.random(), rng.random()) for _ in range(count)]
+    shares = [
+        0.0 if kind < ALONE else 1.0 if kind < ALONE + SHOWN else place for kind, place in places
+    ]
+    return torch.tensor(shares).view(-1, 1, 1, 1)
