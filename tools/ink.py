@@ -44,7 +44,7 @@ def outlined(image: Image.Image) -> Image.Image:
     width = max(1, round(LINE * min(image.size)))
     pen = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     is_ink = cv2.dilate(lines.astype(np.uint8), pen) > 0
-    colours = np.where(is_ink[..., None], np.uint8(INK), np.uint8(PAPER))
+    colours = np.where(is_ink[..., None], np.array(INK, np.uint8), np.array(PAPER, np.uint8))
     return Image.fromarray(colours)
 
 

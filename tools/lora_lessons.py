@@ -19,6 +19,7 @@ from torch import Tensor
 from fooocus_core.performance import PerformanceMode
 from fooocus_core.sampling.noise_levels import NoiseModel
 from tools.coarse_unet import CoarseUNet
+from tools.drawing import draw
 from tools.few_steps import Estimate, Road, Visited, plan_road
 from tools.inpaint_lessons import STYLES, Words
 from tools.latents import (
@@ -31,7 +32,6 @@ from tools.latents import (
 from tools.tiny_model import Conditioning
 from tools.train_tiny import DEFAULT_SIZE, SIZES, Drawer, draw_latents, size_numbers
 
-COUNT = {2: 12, 1: 4, 0: 2}  # pictures of a lesson, by level
 STYLE_DROP, MODE_DROP = 0.12, 0.05  # shares of the captions that are left out
 GUIDANCE = 4.0
 LIMIT = 1.05 * LATENT_GAIN  # no drawing has more; guidance without measure would go beyond
@@ -49,15 +49,37 @@ class Lesson:
     level: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What latents of a lesson are like.
+
+    Attributes:
+        level: How often they were halved.
+        count: Pictures, all of one size.
+        part: Divides their sides beyond that; the UNet is told the whole size.
+    """
+
+    level: int
+    count: int
+    part: int = 1
+
+    def latents(
+        self, rng: random.Random, size: tuple[int, int], drawer: Drawer = draw
+    ) -> tuple[Tensor, list[str]]:
+        """Draw pictures; returns their latents and captions."""
+        width, height = (side // self.part for side in size)
+        return draw_latents(rng, (width, height), self.level, self.count, draw=drawer)
+
+
 class Lessons(Protocol):
     """A source of lessons."""
 
-    def draw(self, rng: random.Random, level: int, weights: Weights) -> Lesson:
+    def draw(self, rng: random.Random, frame: Frame, weights: Weights) -> Lesson:
         """Draw a lesson.
 
         Args:
             rng: Source of every choice.
-            level: Of its latents.
+            frame: Of its latents.
             weights: Of the UNet with the LoRA as it is now.
         """
 
@@ -76,12 +98,12 @@ class StyleLessons:
     def __init__(self, words: Words, drawer: Drawer) -> None:
         self._words, self._drawer = words, drawer
 
-    def draw(self, rng: random.Random, level: int, weights: Weights) -> Lesson:  # noqa: ARG002
+    def draw(self, rng: random.Random, frame: Frame, weights: Weights) -> Lesson:  # noqa: ARG002
         """Draw a lesson; see :class:`Lessons`."""
         generator = torch.Generator().manual_seed(rng.getrandbits(48))
         size = _size(rng)
-        clean, captions = draw_latents(rng, size, level, COUNT[level], draw=self._drawer)
-        sigmas = noise_levels()
+        clean, captions = frame.latents(rng, size, self._drawer)
+        level, sigmas = frame.level, noise_levels()
         timestep = draw_timesteps(len(clean), level, sigmas, generator)
         numbers = size_numbers(size, timestep, generator)
         kept = _leave_out(captions, rng, STYLE_DROP)
@@ -98,14 +120,14 @@ class ModeLessons:
     def __init__(self, base: Base, mode: PerformanceMode) -> None:
         self._base, self._mode = base, mode
 
-    def draw(self, rng: random.Random, level: int, weights: Weights) -> Lesson:
+    def draw(self, rng: random.Random, frame: Frame, weights: Weights) -> Lesson:
         """Draw a lesson; see :class:`Lessons`."""
         size = _size(rng)
-        clean, captions = draw_latents(rng, size, level, COUNT[level])
+        clean, captions = frame.latents(rng, size)
         kept = _leave_out(captions, rng, MODE_DROP)
         numbers = plain_numbers(size, len(clean))
         said = say(self._base.words, kept, rng.choice(STYLES), numbers)
-        road = plan_road(self._mode, level, rng)
+        road = plan_road(self._mode, frame.level, rng)
         call = rng.randrange(road.calls)
         known = _known(rng, len(clean))
         own = estimate(self._base.unet, road, said, weights)
@@ -114,7 +136,7 @@ class ModeLessons:
                 clean, lambda x, sigma: own(x, sigma).lerp(clean, known), call, rng.getrandbits(48)
             )
             wanted = self._wanted(visited, road, said, clean, known)
-        return Lesson(noise=as_batch(visited, wanted, road), said=said, level=level)
+        return Lesson(noise=as_batch(visited, wanted, road), said=said, level=frame.level)
 
     def _wanted(
         self, visited: Visited, road: Road, said: Conditioning, clean: Tensor, known: Tensor

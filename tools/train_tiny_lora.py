@@ -35,7 +35,8 @@ from tools.descent import Descent, add_arguments, run
 from tools.ink import draw_in_ink
 from tools.inpaint_lessons import Words
 from tools.latents import add_noise, draw_timesteps, noise_levels, noise_loss
-from tools.lora_lessons import Base, Lesson, Lessons, ModeLessons, StyleLessons, say
+from tools.lora_checks import Likeness, compare, draw_tests, paint_mode, paint_style
+from tools.lora_lessons import Base, Frame, Lesson, Lessons, ModeLessons, StyleLessons, say
 from tools.low_rank import LowRankLayers, Spelling
 from tools.train_tiny import DEFAULT_SIZE, draw_latents, size_numbers
 from tools.train_tiny_inpaint import CHECKPOINT
@@ -44,8 +45,14 @@ logger = logging.getLogger(__name__)
 
 OUTLINE_FILE = "tiny_outline.safetensors"
 RANK = 16
-LEVELS = ((2, 0.7), (1, 0.15), (0, 0.15))  # from coarse to fine: level, share of the steps
+# From coarse to fine, with the share of the steps.
+FRAMES = (
+    (Frame(level=2, count=12), 0.8),
+    (Frame(level=1, count=4), 0.1),
+    (Frame(level=0, count=2), 0.1),
+)
 FIT_BATCHES, FIT_COUNT = 12, 2
+TEST_LEVEL = 2
 
 
 class Kind(StrEnum):
@@ -104,10 +111,9 @@ def read_base() -> Base:
 
 def fit_inlets(base: Base, seed: int) -> None:
     """Let the base run from every level that is trained."""
-    for level, _ in LEVELS:
-        if level:
-            explained = base.unet.fit_inlet(level, _examples(base, seed, level))
-            logger.info("level %d: %.0f %% of what it reads explained", level, 100 * explained)
+    for level in sorted({frame.level for frame, _ in FRAMES} - {0}):
+        explained = base.unet.fit_inlet(level, _examples(base, seed, level))
+        logger.info("level %d: %.0f %% of what it reads explained", level, 100 * explained)
 
 
 def _examples(base: Base, seed: int, level: int) -> Iterator[Example]:
@@ -139,12 +145,16 @@ class Trainer:
     def train_step(self) -> float:
         """Run one step on freshly drawn pictures; returns its loss."""
         rng = random.Random(f"{self.seed} {self.descent.step}")
-        return self.learn(rng, level_at(self.descent.step / self.descent.steps))
+        return self.learn(rng, frame_at(self.descent.step / self.descent.steps))
 
-    def learn(self, rng: random.Random, level: int) -> float:
-        """Run one step at a level; returns its loss."""
-        weights = self.layers.weights(self.course.lora.weight)
-        return self.descent.follow(self.loss(self.lessons.draw(rng, level, weights), weights))
+    def learn(self, rng: random.Random, frame: Frame) -> float:
+        """Run one step on pictures of a frame; returns its loss."""
+        weights = self.weights()
+        return self.descent.follow(self.loss(self.lessons.draw(rng, frame, weights), weights))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The changed weights of the UNet, as a request gets them."""
+        return self.layers.weights(self.course.lora.weight)
 
     def loss(self, lesson: Lesson, weights: dict[str, torch.Tensor]) -> torch.Tensor:
         """How wrong the UNet is with some weights: ()."""
@@ -159,13 +169,29 @@ class Trainer:
         self.layers.write(folder / self.course.lora.name, self.course.spelling)
 
 
-def level_at(place: float) -> int:
-    """The level that is trained at a place of the run, 0.0 to 1.0."""
-    for level, share in LEVELS:
+def frame_at(place: float) -> Frame:
+    """What is shown at a place of the run, 0.0 to 1.0."""
+    for frame, share in FRAMES:
         if place < share:
-            return level
+            return frame
         place -= share
-    return LEVELS[-1][0]
+    return FRAMES[-1][0]
+
+
+@torch.no_grad()
+def compare_both(trainer: Trainer, count: int, *, level: int = TEST_LEVEL) -> dict[str, Likeness]:
+    """Compare coarse pictures without and with the LoRA with drawings that training does not see.
+
+    Those of a mode are painted as it paints, those of the style with guidance.
+    """
+    drawings, found = draw_tests(count, level), {}
+    for name, weights in (("without", {}), ("with", trainer.weights())):
+        if trainer.course.mode is None:
+            pictures = paint_style(trainer.base, drawings, level, weights)
+        else:
+            pictures = paint_mode(trainer.base, trainer.course.mode, drawings, level, weights)
+        found[name] = compare(pictures, drawings)
+    return found
 
 
 def main() -> None:
@@ -174,6 +200,7 @@ def main() -> None:
     parser.add_argument("kind", type=Kind, choices=[*Kind])
     add_arguments(parser, steps=900, rate=2e-3)
     parser.add_argument("--output", type=Path, help="folder where the file is written")
+    parser.add_argument("--pictures", type=int, default=48, help="to compare without and with it")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
@@ -193,6 +220,8 @@ def main() -> None:
     trainer.descent.settle()
     if arguments.output:
         trainer.write(arguments.output)
+    for name, likeness in compare_both(trainer, arguments.pictures).items():
+        logger.info("%s: %s", name, likeness)
 
 
 if __name__ == "__main__":
