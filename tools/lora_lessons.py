@@ -2,8 +2,9 @@
 
 A style is learned from noisy drawings in that style. A performance mode is learned from states that
 its sampler visits: those that follow from what the UNet with its LoRA itself estimates, and those
-that would follow from the drawing. After the former the guided UNet without LoRA tells what the
-picture should be, after the latter the drawing. Knows neither files nor how the LoRA is made.
+that would follow from the drawing. After the latter the drawing is the right answer; after the
+former it is the less so, the weaker the noise is, and what the guided UNet without LoRA estimates
+the more. Knows neither files nor how the LoRA is made.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ STYLE_DROP, MODE_DROP = 0.12, 0.05  # shares of the captions that are left out
 GUIDANCE = 4.0
 LIMIT = 1.05 * LATENT_GAIN  # no drawing has more; guidance without measure would go beyond
 ALONE, SHOWN = 0.5, 0.25  # shares of the pictures that only the UNet, only the drawing leads to
+EVEN = 3.0  # noise level at which the guided UNet and the drawing count equally
 
 Weights = Mapping[str, Tensor]
 
@@ -145,7 +147,7 @@ class ModeLessons:
         if visited.call == 0:
             return clean
         guided = guided_estimate(self._base, road, said)
-        return guided(visited.state, visited.sigma).clamp(-LIMIT, LIMIT).lerp(clean, known)
+        return right_picture(guided(visited.state, visited.sigma), clean, known, visited.sigma)
 
 
 def say(words: Words, captions: Sequence[str], style: str, numbers: Tensor) -> Conditioning:
@@ -198,6 +200,22 @@ def as_batch(visited: Visited, wanted: Tensor, road: Road) -> NoisyBatch:
         target=_output_for(state, wanted, sigma, model) * 2**road.level,
         sigma=sigma.expand(len(state)),
     )
+
+
+def right_picture(guided: Tensor, clean: Tensor, known: Tensor, sigma: Tensor) -> Tensor:
+    """What a state should become: (B, 4, h, w).
+
+    The noisier a state is, the less it tells which picture it becomes, and the more its caption
+    does: then a drawing of that caption is right, whatever led to the state.
+
+    Args:
+        guided: What the guided UNet estimates, (B, 4, h, w).
+        clean: A drawing of the caption, same shape.
+        known: How much of it led to the state, (B, 1, 1, 1).
+        sigma: Noise level of the state, ().
+    """
+    share = sigma**2 / (sigma**2 + EVEN**2)
+    return guided.clamp(-LIMIT, LIMIT).lerp(clean, torch.maximum(known, share))
 
 
 def _output_for(state: Tensor, wanted: Tensor, sigma: Tensor, model: NoiseModel) -> Tensor:
