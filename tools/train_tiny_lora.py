@@ -47,9 +47,9 @@ OUTLINE_FILE = "tiny_outline.safetensors"
 RANK = 16
 # From coarse to fine, with the share of the steps.
 FRAMES = (
-    (Frame(level=2, count=12), 0.8),
-    (Frame(level=1, count=4), 0.1),
-    (Frame(level=0, count=2), 0.1),
+    (Frame(level=2, count=8), 0.6),
+    (Frame(level=1, count=4), 0.15),
+    (Frame(level=0, count=2), 0.25),
 )
 FIT_BATCHES, FIT_COUNT = 12, 2
 TEST_LEVEL = 2
