@@ -45,6 +45,7 @@ class Likeness:
     """How pictures and the drawings of their captions agree, each 0.0 to 1.0.
 
     Attributes:
+        error: Mean difference of the colours.
         rim: Share of the pictures whose rim has the colour it should.
         colour: Share of those whose things have, in the middle, the colour they should.
         shape: Intersection over union of where things are, averaged.
@@ -52,6 +53,7 @@ class Likeness:
         lines: Intersection over union of ink and the outlines of the drawing, averaged.
     """
 
+    error: float
     rim: float
     colour: float
     shape: float
@@ -61,8 +63,8 @@ class Likeness:
 
     def __str__(self) -> str:
         return (
-            f"rim {self.rim:.2f}, colour {self.colour:.2f}, shape {self.shape:.2f}, "
-            f"paper {self.paper:.2f}, ink {self.ink:.2f}, lines {self.lines:.2f}"
+            f"error {self.error:.3f}, rim {self.rim:.2f}, colour {self.colour:.2f}, "
+            f"shape {self.shape:.2f}, paper {self.paper:.2f}, ink {self.ink:.2f}, lines {self.lines:.2f}"
         )
 
 
@@ -108,6 +110,7 @@ def compare(pictures: Sequence[Image.Image], drawings: Sequence[Drawing]) -> Lik
     pairs = list(zip(pictures, drawings, strict=True))
     sheets = [look_at(picture) for picture in pictures]
     return Likeness(
+        error=mean(_difference(picture, drawing) for picture, drawing in pairs),
         rim=mean(border_colour(picture) == drawing.background for picture, drawing in pairs),
         colour=mean(_same_colour(picture, drawing) for picture, drawing in pairs),
         shape=mean(overlap(_stands_out(x), _things(y, x.size)) for x, y in pairs),
@@ -132,6 +135,13 @@ def picture_of(latent: Tensor) -> Image.Image:
     """The mean colours that a latent stands for: (4, h, w) -> a picture of h times w places."""
     values = (latent[:3].permute(1, 2, 0) / LATENT_GAIN + 1) * 127.5
     return Image.fromarray(values.clamp(0, 255).round().byte().numpy())
+
+
+def _difference(picture: Image.Image, drawing: Drawing) -> float:
+    wanted, seen = (
+        np.asarray(image).astype(np.float32) for image in (_small(drawing.image, picture), picture)
+    )
+    return float(np.abs(wanted - seen).mean() / 255)
 
 
 def _same_colour(picture: Image.Image, drawing: Drawing) -> bool:

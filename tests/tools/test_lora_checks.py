@@ -29,7 +29,7 @@ def numbers(likeness: Likeness) -> dict[str, float]:
 def test_drawings_are_like_themselves(drawings: list[Drawing]) -> None:
     found = compare([small(drawing.image) for drawing in drawings], drawings)
 
-    assert (found.rim, found.colour) == (1, 1)
+    assert (found.error, found.rim, found.colour) == (0, 1, 1)
     assert found.shape > 0.85
     assert found.lines < 0.5
 
@@ -48,6 +48,7 @@ def test_other_pictures_are_told_apart(drawings: list[Drawing]) -> None:
     found = compare(blank, drawings)
 
     assert numbers(found) == pytest.approx(dict.fromkeys(NUMBERS, 0.0), abs=0.2)
+    assert found.error > 0.2
 
 
 def test_latents_become_the_pictures_that_they_were_made_of(drawings: list[Drawing]) -> None:
