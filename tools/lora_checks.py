@@ -64,7 +64,8 @@ class Likeness:
     def __str__(self) -> str:
         return (
             f"error {self.error:.3f}, rim {self.rim:.2f}, colour {self.colour:.2f}, "
-            f"shape {self.shape:.2f}, paper {self.paper:.2f}, ink {self.ink:.2f}, lines {self.lines:.2f}"
+            f"shape {self.shape:.2f}, paper {self.paper:.2f}, ink {self.ink:.2f}, "
+            f"lines {self.lines:.2f}"
         )
 
 
