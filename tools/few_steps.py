@@ -34,12 +34,10 @@ class Visited:
     Attributes:
         state: (B, 4, h, w), not scaled.
         sigma: Its level, ().
-        call: How many estimates were asked for before it.
     """
 
     state: Tensor
     sigma: Tensor
-    call: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +73,7 @@ class Road:
         traveller = _Traveller(self.model, estimate, last=call)
         self._walk(traveller, clean, seed)
         state, sigma = traveller.seen
-        return Visited(state=state, sigma=sigma, call=call)
+        return Visited(state=state, sigma=sigma)
 
     def finish(self, clean: Tensor, estimate: Estimate, seed: int) -> Tensor:
         """Walk to the end: the finished latents; see :meth:`visit`."""

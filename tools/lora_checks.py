@@ -35,7 +35,7 @@ from tools.train_tiny import DEFAULT_SIZE
 
 SEED = 1_000_003
 STANDS_OUT = 45.0  # distance from the colour of the rim in RGB, half of that of near colours
-STYLE_RUN = SamplingRun(sampler=Sampler.DPMPP_2M_SDE_GPU, scheduler=Scheduler.KARRAS, steps=20)
+STYLE_RUN = SamplingRun(sampler=Sampler.DPMPP_2M_SDE_GPU, scheduler=Scheduler.KARRAS, steps=12)
 
 Mask = NDArray[np.bool_]
 

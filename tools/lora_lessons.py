@@ -37,7 +37,7 @@ STYLE_DROP, MODE_DROP = 0.12, 0.05  # shares of the captions that are left out
 GUIDANCE = 4.0
 LIMIT = 1.05 * LATENT_GAIN  # no drawing has more; guidance without measure would go beyond
 ALONE, SHOWN = 0.5, 0.25  # shares of the pictures that only the UNet, only the drawing leads to
-EVEN = 3.0  # noise level at which the guided UNet and the drawing count equally
+EVEN = 6.0  # noise level at which the guided UNet and the drawing count equally
 
 Weights = Mapping[str, Tensor]
 
@@ -131,23 +131,18 @@ class ModeLessons:
         said = say(self._base.words, kept, rng.choice(STYLES), numbers)
         road = plan_road(self._mode, frame.level, rng)
         call = rng.randrange(road.calls)
-        known = _known(rng, len(clean))
+        # A run that begins with the drawing is led by it.
+        known = (
+            _known(rng, len(clean)) if road.run.denoise == 1 else torch.ones(len(clean), 1, 1, 1)
+        )
         own = estimate(self._base.unet, road, said, weights)
         with torch.no_grad():
             visited = road.visit(
                 clean, lambda x, sigma: own(x, sigma).lerp(clean, known), call, rng.getrandbits(48)
             )
-            wanted = self._wanted(visited, road, said, clean, known)
+            guided = guided_estimate(self._base, road, said)(visited.state, visited.sigma)
+            wanted = right_picture(guided, clean, known, visited.sigma)
         return Lesson(noise=as_batch(visited, wanted, road), said=said, level=frame.level)
-
-    def _wanted(
-        self, visited: Visited, road: Road, said: Conditioning, clean: Tensor, known: Tensor
-    ) -> Tensor:
-        # Nothing, or already the drawing, is in what a run starts from.
-        if visited.call == 0:
-            return clean
-        guided = guided_estimate(self._base, road, said)
-        return right_picture(guided(visited.state, visited.sigma), clean, known, visited.sigma)
 
 
 def say(words: Words, captions: Sequence[str], style: str, numbers: Tensor) -> Conditioning:

@@ -83,7 +83,7 @@ def test_the_drawing_is_right_after_itself_and_under_strong_noise() -> None:
 def test_guidance_leads_away_from_an_empty_prompt(base: Base) -> None:
     road = plan_road(MODES[Performance.LIGHTNING], 2)
     said = say(base.words, ["a cat", ""], "", plain_numbers((1152, 896), 2))
-    visited = Visited(state=CLEAN, sigma=torch.tensor(2.0), call=1)
+    visited = Visited(state=CLEAN, sigma=torch.tensor(2.0))
 
     found = guided_estimate(base, road, said)(visited.state, visited.sigma)
 
