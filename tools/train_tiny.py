@@ -15,7 +15,7 @@ import math
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from tools.sheet import COLOURS
 from tools.tiny_model import Conditioning, Networks
 
 logger = logging.getLogger(__name__)
+
+Drawer = Callable[[random.Random, tuple[int, int]], Drawing]
 
 SIZES: tuple[tuple[int, int], ...] = (
     (704, 1408), (704, 1344), (768, 1344), (768, 1280), (832, 1216), (832, 1152), (896, 1152),
@@ -226,15 +228,15 @@ def _excess(values: Tensor) -> Tensor:
 
 
 def draw_latents(
-    rng: random.Random, size: tuple[int, int], level: int, count: int
+    rng: random.Random, size: tuple[int, int], level: int, count: int, *, draw: Drawer = draw
 ) -> tuple[Tensor, list[str]]:
     """Draw pictures of a size and return their latents at a level, with the captions."""
-    drawings = draw_pictures(rng, size, level, count)
+    drawings = draw_pictures(rng, size, level, count, draw=draw)
     return latents_of(drawings, size, level), [drawing.caption for drawing in drawings]
 
 
 def draw_pictures(
-    rng: random.Random, size: tuple[int, int], level: int, count: int
+    rng: random.Random, size: tuple[int, int], level: int, count: int, *, draw: Drawer = draw
 ) -> list[Drawing]:
     """Draw pictures of a size, as large as a level needs them, and none of the exam's."""
     width, height = _latent_size(size, level)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from fooocus_core.choices import Performance
+from fooocus_core.loading.lora import match_lora, read_lora
+from fooocus_core.performance import MODES
+from tools.lora_lessons import Base, Frame
+from tools.train_tiny_lora import (
+    FRAMES,
+    Kind,
+    Trainer,
+    compare_both,
+    course_of,
+    frame_at,
+    read_base,
+)
+
+SMALL = Frame(level=2, count=2, part=4)  # small enough for a test
+WHOLE = Frame(level=0, count=1, part=8)
+MODE_KINDS = (Kind.LCM, Kind.LIGHTNING, Kind.HYPER_SD)
+NAMES = {
+    Kind.OUTLINE: "tiny_outline.safetensors",
+    Kind.LCM: "sdxl_lcm_lora.safetensors",
+    Kind.LIGHTNING: "sdxl_lightning_4step_lora.safetensors",
+    Kind.HYPER_SD: "sdxl_hyper_sd_4step_lora.safetensors",
+}
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return read_base()
+
+
+def trainer(base: Base, folder: Path, kind: Kind = Kind.LIGHTNING) -> Trainer:
+    return Trainer(base, kind, folder, seed=0, steps=40, rate=3e-3)
+
+
+@pytest.mark.parametrize("kind", [Kind.OUTLINE, Kind.HYPER_SD], ids=str)
+def test_the_loss_falls(kind: Kind, base: Base, tmp_path: Path) -> None:
+    taught = trainer(base, tmp_path, kind)
+    with torch.no_grad():
+        weights = taught.weights()
+        lesson = taught.lessons.draw(random.Random(7), SMALL, weights)
+        before = float(taught.loss(lesson, weights))
+
+    for _ in range(6):
+        taught.descent.follow(taught.loss(lesson, taught.weights()))
+
+    with torch.no_grad():
+        assert float(taught.loss(lesson, taught.weights())) < 0.9 * before
+
+
+@pytest.mark.parametrize("frame", [SMALL, WHOLE], ids=["coarse", "whole"])
+def test_a_step_leaves_the_base_as_it_was(frame: Frame, base: Base, tmp_path: Path) -> None:
+    before = {name: weight.clone() for name, weight in base.unet.unet.named_parameters()}
+    taught = trainer(base, tmp_path)
+
+    taught.learn(random.Random(0), frame)
+
+    after = dict(base.unet.unet.named_parameters())
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+    changed = [name for name, weight in taught.weights().items() if (weight != after[name]).any()]
+    assert any(name.startswith("mid_block.") for name in changed)
+    assert any(name.startswith("down_blocks.0.") for name in changed) == (frame is WHOLE)
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(base: Base, tmp_path: Path) -> None:
+    whole = trainer(base, tmp_path)
+    whole.learn(random.Random(0), SMALL)
+    whole.descent.save()
+    whole.learn(random.Random(1), SMALL)
+
+    stopped = trainer(base, tmp_path)
+    stopped.descent.load()
+    stopped.learn(random.Random(1), SMALL)
+
+    pairs = zip(whole.layers.learning, stopped.layers.learning, strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("kind", Kind, ids=str)
+def test_files_belong_to_the_unet_under_their_published_names(
+    kind: Kind, base: Base, tmp_path: Path
+) -> None:
+    taught = trainer(base, tmp_path, kind)
+
+    taught.write(tmp_path)
+
+    (path,) = tmp_path.glob("*.safetensors")
+    match = match_lora(read_lora(path), source=path.name, unet=base.unet.unet)
+    assert path.name == NAMES[kind]
+    assert match.warnings == ()
+    assert set(match.unet) == set(taught.weights())
+
+
+@pytest.mark.parametrize("kind", MODE_KINDS, ids=str)
+def test_modes_are_learned_at_the_weight_that_they_use(kind: Kind) -> None:
+    course = course_of(kind)
+
+    assert course.mode is not None
+    assert course.lora == course.mode.lora
+    assert course.lora.weight == (0.8 if kind is Kind.HYPER_SD else 1.0)
+
+
+def test_training_goes_from_coarse_to_whole_pictures() -> None:
+    levels = [frame_at(place / 100).level for place in range(100)]
+
+    assert levels == sorted(levels, reverse=True)
+    assert sum(share for _, share in FRAMES) == pytest.approx(1)
+    assert (levels[0], levels[-1]) == (2, 0)
+
+
+@pytest.mark.parametrize("kind", [Kind.OUTLINE, Kind.LIGHTNING], ids=str)
+def test_pictures_without_and_with_a_lora_are_compared(
+    kind: Kind, base: Base, tmp_path: Path
+) -> None:
+    taught = trainer(base, tmp_path, kind)
+
+    found = compare_both(taught, 2, level=4)
+
+    # Nothing was learned yet.
+    assert found["with"] == found["without"]
+
+
+def test_there_is_a_lora_for_every_mode_that_needs_one() -> None:
+    wanted = {mode.lora.name for mode in MODES.values() if mode.lora}
+
+    assert {course_of(kind).lora.name for kind in MODE_KINDS} == wanted
+    assert MODES[Performance.SPEED].lora is None
