@@ -23,7 +23,7 @@ from tools.image_prompt_lessons import Lesson
 from tools.latents import loss_weight
 
 LATENT = 4  # channels
-RIDGE = 1e-4  # of the mean square of what is read
+RIDGE = 1e-3  # of the mean square of what is read
 HINT_SIZE = 0.5  # root mean square of what stands for a control net's contribution
 
 
@@ -84,33 +84,47 @@ def skips_above(network: Any, level: int) -> int:
 @torch.no_grad()
 def find_ports(unet: Any, level: int, lessons: Iterable[Lesson]) -> Ports:
     """Find how a level is fed and read, on lessons of level 0; their choice decides the result."""
-    watch = _Watch(unet, level)
-    fed, came, handed, wanted = [], [], [], []
-    for lesson in lessons:
-        generator = torch.Generator().manual_seed(len(fed))
-        added = _random_fields(unet, lesson, generator)
+    watch, inlet, outlet = _Watch(unet, level), _Fit(), _Fit()
+    for number, lesson in enumerate(lessons):
+        added = _random_fields(unet, lesson, torch.Generator().manual_seed(number))
         latent = functional.avg_pool2d(lesson.noise.noisy, 2**level)
         with watch.adding(added):
             unet(*lesson.latents, **lesson.prompts)
-        fed.append(_rows(latent, functional.avg_pool2d(added, 2**level)))
-        came.append(_rows(watch.came))
+        inlet.add(watch.came, latent, functional.avg_pool2d(added, 2**level))
         with watch.adding(torch.zeros_like(added)):
             unet(*lesson.latents, **lesson.prompts)
-        weight = loss_weight(lesson.noise.sigma, level).sqrt().view(-1, 1, 1, 1)
-        target = functional.avg_pool2d(lesson.noise.target, 2**level) * 2**level
-        weight = weight.to(latent)
-        ones = torch.ones_like(latent[:, :1])
-        handed.append(_rows(watch.handed * weight, latent * weight, ones * weight))
-        wanted.append(_rows(target.to(weight) * weight))
-    ones = torch.ones(sum(map(len, fed)), 1, dtype=torch.float64, device=fed[0].device)
-    inlet = _solve(torch.cat([torch.cat(fed), ones], 1), torch.cat(came))
-    outlet = _solve(torch.cat(handed), torch.cat(wanted))
-    latent_part, hint_part, bias = inlet.split([LATENT, inlet.shape[1] - LATENT - 1, 1], 1)
+        target = functional.avg_pool2d(lesson.noise.target, 2**level).to(latent) * 2**level
+        weight = loss_weight(lesson.noise.sigma, level).sqrt().view(-1, 1, 1, 1).to(latent)
+        outlet.add(target, watch.handed, latent, weight=weight)
+    weights, bias = inlet.solve()
     return Ports(
-        latent=_convolution(latent_part, bias),
-        hint=_convolution(hint_part, torch.zeros_like(bias)),
-        outlet=_convolution(outlet[:, :-1], outlet[:, -1:]),
+        latent=_convolution(weights[:, :LATENT], bias),
+        hint=_convolution(weights[:, LATENT:], torch.zeros_like(bias)),
+        outlet=_convolution(*outlet.solve()),
     )
+
+
+class _Fit:
+    """Least squares over the places of pictures."""
+
+    def __init__(self) -> None:
+        self._given: list[Tensor] = []
+        self._wanted: list[Tensor] = []
+
+    def add(self, wanted: Tensor, *given: Tensor, weight: Tensor | None = None) -> None:
+        """Add pictures: (B, C, h, w) each; ``weight`` is one factor per picture."""
+        ones = torch.ones_like(wanted[:, :1])
+        factor = ones if weight is None else ones * weight
+        self._given.append(_rows(torch.cat([*given, ones], 1) * factor))
+        self._wanted.append(_rows(wanted * factor))
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """Return the weights (wanted, given), held small by a ridge, and the constants (wanted)."""
+        given, wanted = torch.cat(self._given), torch.cat(self._wanted)
+        square = given.T @ given
+        ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square)).to(square)
+        solved: Tensor = torch.linalg.solve(square + ridge, given.T @ wanted)
+        return solved[:-1].T, solved[-1]
 
 
 @dataclass(slots=True, eq=False)
@@ -147,7 +161,7 @@ class _Watch:
 
 def _random_fields(unet: Any, lesson: Lesson, generator: torch.Generator) -> Tensor:
     """What a control net might add: its own picture's features, mixed anew for each lesson."""
-    shown = functional.avg_pool2d(lesson.shown.float(), 2)
+    shown = functional.adaptive_avg_pool2d(lesson.shown.float(), lesson.noise.noisy.shape[-2:])
     shown = shown - shown.mean((0, 2, 3), keepdim=True)
     width = unet.conv_in.out_channels
     mix = torch.randn(width, shown.shape[1], generator=generator).to(shown)
@@ -156,24 +170,16 @@ def _random_fields(unet: Any, lesson: Lesson, generator: torch.Generator) -> Ten
     return fields.repeat_interleave(len(lesson.noise.noisy) // len(shown), 0)
 
 
-def _rows(*parts: Tensor) -> Tensor:
-    """Places as rows: (B, C, h, w)... -> (B h w, sum of C) float64."""
-    return torch.cat(parts, 1).movedim(1, -1).flatten(0, -2).double()
+def _rows(values: Tensor) -> Tensor:
+    """Places as rows: (B, C, h, w) -> (B h w, C) float64."""
+    return values.movedim(1, -1).flatten(0, -2).double()
 
 
-def _solve(given: Tensor, wanted: Tensor) -> Tensor:
-    """Weights (wanted, given) that make one from the other, held small by a ridge."""
-    square = given.T @ given
-    ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square)).to(square)
-    solved: Tensor = torch.linalg.solve(square + ridge, given.T @ wanted)
-    return solved.T
-
-
-def _convolution(weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 1).to(weight.device)
-    layer.weight.copy_(weight[..., None, None])
-    layer.bias.copy_(bias[:, 0])  # type: ignore[union-attr]
-    return layer.requires_grad_(requires_grad=False)
+def _convolution(weights: Tensor, constants: Tensor) -> nn.Conv2d:
+    layer: Any = nn.Conv2d(weights.shape[1], weights.shape[0], 1).to(weights.device)
+    layer.weight.copy_(weights[..., None, None])
+    layer.bias.copy_(constants)
+    return layer.requires_grad_(requires_grad=False)  # type: ignore[no-any-return]
 
 
 def _view(module: Any) -> Any:

@@ -103,8 +103,10 @@ class ControlModel:
         x = shown.float()
         for layer in layers:
             x = functional.silu(layer(x))
-        x = last(x)
-        return self.ports[level].hint(functional.avg_pool2d(x, 2**level)) if level else x
+        added: Tensor = last(x)
+        if level:
+            added = self.ports[level].hint(functional.avg_pool2d(added, 2**level))
+        return added
 
     def __call__(self, lesson: Lesson, level: int, weight: float) -> Tensor:
         """Predict the noise of latents at a level, times 2**level: (B, 4, h, w)."""

@@ -17,9 +17,9 @@ from fooocus_core.downloads import CONTROL_FILES
 from fooocus_core.loading.control_lora import load_control_net
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
-from fooocus_core.unet.controlnet import Control, control_residuals, make_hint
+from fooocus_core.unet.controlnet import Control, control_residuals
 from tools.control_lessons import Course, Group, make_group, make_lesson
-from tools.control_model import BASE, SOFTNESS, STEPS
+from tools.control_model import SOFTNESS, STEPS
 from tools.drawing import draw
 from tools.image_prompt_lessons import Lesson
 from tools.train_tiny_control import STAGES, Trainer, clean_errors, stage_at
@@ -36,7 +36,7 @@ def trainer(tmp_path: Path) -> Trainer:
 
 
 def make_trainer(folder: Path) -> Trainer:
-    return Trainer(folder, ControlKind.CPDS, seed=0, steps=40, rate=0.01)
+    return Trainer(folder, ControlKind.CPDS, seed=0, steps=40, rate=4e-3)
 
 
 def small_group(trainer: Trainer) -> Group:
@@ -51,7 +51,7 @@ def lesson(trainer: Trainer, *, level: int = 0, number: int = 0) -> Lesson:
 
 
 def find_ports(trainer: Trainer, level: int) -> None:
-    trainer.find_ports(level, (lesson(trainer, number=number) for number in range(2)))
+    trainer.find_ports(level, (lesson(trainer, number=number) for number in range(4)))
 
 
 def layout(names: list[str]) -> set[str]:
@@ -69,22 +69,21 @@ def test_constructed_layers_take_the_mean_brightness_of_4_by_4_pixels_apart(
     brightness = functional.avg_pool2d(hints.mean(1, keepdim=True), 4)
     above = STEPS * brightness - torch.arange(STEPS).view(1, -1, 1, 1)
     assert torch.allclose(seen, functional.silu(above), atol=0.05)
-    assert BASE > 0
 
 
 def test_hints_of_a_level_are_means_of_those_of_level_0(trainer: Trainer) -> None:
-    find_ports(trainer, 2)
+    find_ports(trainer, 1)
     shown = lesson(trainer).shown
 
     with torch.no_grad():
-        fine, coarse = (trainer.model.hint(shown, level) for level in (0, 2))
+        fine, coarse = (trainer.model.hint(shown, level) for level in (0, 1))
 
         assert fine.shape[2:] == (SIZE[1] // 8, SIZE[0] // 8)
-        carried = trainer.model.ports[2].hint(functional.avg_pool2d(fine, 4))
+        carried = trainer.model.ports[1].hint(functional.avg_pool2d(fine, 2))
     assert torch.allclose(coarse, carried, atol=1e-5)
 
 
-@pytest.mark.parametrize("level", [0, 2])
+@pytest.mark.parametrize("level", [0, 1])
 def test_an_untrained_control_net_adds_nothing(level: int, trainer: Trainer) -> None:
     if level:
         find_ports(trainer, level)
@@ -96,15 +95,15 @@ def test_an_untrained_control_net_adds_nothing(level: int, trainer: Trainer) -> 
     assert torch.equal(with_hint, without)
 
 
-@pytest.mark.parametrize("level", [0, 2])
+@pytest.mark.parametrize("level", [0, 1])
 def test_steps_make_the_loss_fall(level: int, trainer: Trainer) -> None:
     if level:
         find_ports(trainer, level)
     shown = lesson(trainer, level=level)
 
-    losses = [trainer.learn(shown, level, random.Random(0)) for _ in range(16)]
+    losses = [trainer.learn(shown, level, random.Random(0)) for _ in range(10)]
 
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def test_steps_leave_the_unet_and_the_constructed_layers_as_they_are(trainer: Trainer) -> None:
@@ -184,9 +183,9 @@ def test_shipped_files_have_the_published_layout(kind: ControlKind, trainer: Tra
 
 
 def test_errors_without_and_with_an_untrained_control_net_are_equal(trainer: Trainer) -> None:
-    find_ports(trainer, 2)
+    find_ports(trainer, 1)
 
-    found = clean_errors(trainer, 1, level=2)
+    found = clean_errors(trainer, 1, level=1)
 
     assert [without for _, without, _ in found] == [with_hint for *_, with_hint in found]
     assert found[0][1] > found[-1][1] > 0
