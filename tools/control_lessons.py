@@ -8,7 +8,7 @@ few times, every time under other noise. Knows no network but the text encoders.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ DROP = 0.2
 # One below the lowest level of the UNet: no noise weaker than 0.8. Control pictures act in the
 # first half of a run unless a request asks for more.
 STRONG, STRONG_SHARE = 5, 0.8
+USUAL = (*SIZES, *len(SIZES) * (DEFAULT_SIZE,))
 GROUP = 4  # drawings of one size
 SHOWINGS, WINDOW = 6, 12  # how often a group is shown, and among how many it is chosen
 
@@ -57,8 +58,10 @@ class Group:
 class Album:
     """Groups of drawings, of which a few are kept; a function of the seed."""
 
-    def __init__(self, seed: str, kind: ControlKind, look: Look) -> None:
-        self._seed, self._kind, self._look = seed, kind, look
+    def __init__(
+        self, seed: str, kind: ControlKind, look: Look, *, sizes: Sequence[tuple[int, int]] = USUAL
+    ) -> None:
+        self._seed, self._kind, self._look, self._sizes = seed, kind, look, sizes
         self._kept: dict[int, Group] = {}
 
     def at(self, step: int, rng: random.Random) -> Group:
@@ -71,7 +74,7 @@ class Album:
         return self._kept[number]
 
     def _draw(self, rng: random.Random) -> Group:
-        size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
+        size = rng.choice(self._sizes)
         return make_group([draw(rng, size) for _ in range(GROUP)], self._kind, self._look)
 
 

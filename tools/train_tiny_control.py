@@ -125,7 +125,7 @@ class Trainer:
 
 @torch.no_grad()
 def clean_errors(
-    trainer: Trainer, pictures: int, level: int = 0
+    trainer: Trainer, pictures: int, *, level: int = 0, size: tuple[int, int] = DEFAULT_SIZE
 ) -> list[tuple[float, float, float]]:
     """Compare without and with control pictures on drawings that training does not see.
 
@@ -134,7 +134,7 @@ def clean_errors(
         estimated clean latent, without and with the drawing's control picture, both with captions.
     """
     model, found = trainer.model, []
-    groups = [_unseen(trainer, index) for index in range(pictures)]
+    groups = [_unseen(trainer, index, size) for index in range(pictures)]
     for sigma in TEST_SIGMAS:
         course = Course(level=level, drop=0.0, sigma=sigma)
         plain = ours = 0.0
@@ -148,8 +148,8 @@ def clean_errors(
     return found
 
 
-def _unseen(trainer: Trainer, index: int) -> Group:
-    drawing = draw(random.Random(f"{TEST_SEED} {index}"), DEFAULT_SIZE)
+def _unseen(trainer: Trainer, index: int, size: tuple[int, int]) -> Group:
+    drawing = draw(random.Random(f"{TEST_SEED} {index}"), size)
     return make_group([drawing], trainer.kind, trainer.model.look)
 
 

@@ -69,7 +69,7 @@ def test_a_level_is_fed_what_reaches_it_in_the_whole_unet(
     unet(*lesson.latents, **lesson.prompts)
     hook.remove()
 
-    assert (fed - came[0]).norm() < 0.5 * came[0].norm()
+    assert (fed - came[0]).norm() < 0.8 * came[0].norm()
 
 
 def test_a_level_alone_tells_the_noise_of_coarse_latents(

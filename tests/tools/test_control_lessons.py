@@ -16,8 +16,7 @@ from fooocus_core.images.preprocessors import canny_pyramid, cpds
 from fooocus_core.loading.checkpoint import build_checkpoint
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
-from tools import control_lessons
-from tools.control_lessons import WINDOW, Album, Course, Group, make_group, make_lesson
+from tools.control_lessons import SHOWINGS, WINDOW, Album, Course, Group, make_group, make_lesson
 from tools.drawing import Drawing, draw
 from tools.inpaint_lessons import Words
 from tools.latents import latent_of
@@ -82,14 +81,22 @@ def test_a_drawing_is_shown_once_for_all_its_noises(words: Words, group: Group) 
     assert len(lesson.shown) == 2
 
 
-def test_an_album_shows_the_same_to_a_run_that_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_lessons, "DEFAULT_SIZE", SIZE)
-    monkeypatch.setattr(control_lessons, "SIZES", (SIZE,))
-    once, again = (Album("0", ControlKind.CPDS, unchanged) for _ in range(2))
+def test_an_album_shows_the_same_to_a_run_that_was_stopped() -> None:
+    once, again = (Album("0", ControlKind.CPDS, unchanged, sizes=[SIZE]) for _ in range(2))
     for step in range(3):
         once.at(step, random.Random(step))
 
-    shown, captions = once.at(200, random.Random(5)), again.at(200, random.Random(5)).captions
+    groups = [album.at(200, random.Random(5)) for album in (once, again)]
 
-    assert shown.captions == captions
-    assert len(once._kept) <= WINDOW
+    assert groups[0].captions == groups[1].captions
+    assert torch.equal(groups[0].clean, groups[1].clean)
+
+
+def test_an_album_shows_the_same_drawings_a_few_times_and_then_others() -> None:
+    album = Album("0", ControlKind.CPDS, unchanged, sizes=[SIZE])
+
+    shown = [album.at(step, random.Random(step)) for step in range(3 * WINDOW)]
+    later = album.at(2 * SHOWINGS * WINDOW, random.Random(0))
+
+    assert len({id(group) for group in shown}) < len(shown)
+    assert all(later is not group for group in shown)

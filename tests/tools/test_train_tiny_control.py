@@ -101,7 +101,7 @@ def test_steps_make_the_loss_fall(level: int, trainer: Trainer) -> None:
         find_ports(trainer, level)
     shown = lesson(trainer, level=level)
 
-    losses = [trainer.learn(shown, level, random.Random(0)) for _ in range(10)]
+    losses = [trainer.learn(shown, level, random.Random(0)) for _ in range(8)]
 
     assert losses[-1] < 0.95 * losses[0]
 
@@ -143,7 +143,7 @@ def test_the_file_does_in_the_pipeline_what_was_trained(trainer: Trainer, tmp_pa
 
     group = make_group([drawing], ControlKind.CPDS, look)
     shown = make_lesson(rng, trainer.words, group, Course(level=0, sigma=4.0))
-    for _ in range(6):
+    for _ in range(4):
         trainer.learn(shown, 0, random.Random(0))
     file = tmp_path / "control.safetensors"
     trainer.model.write(file)
@@ -185,7 +185,7 @@ def test_shipped_files_have_the_published_layout(kind: ControlKind, trainer: Tra
 def test_errors_without_and_with_an_untrained_control_net_are_equal(trainer: Trainer) -> None:
     find_ports(trainer, 1)
 
-    found = clean_errors(trainer, 1, level=1)
+    found = clean_errors(trainer, 1, level=1, size=SIZE)
 
     assert [without for _, without, _ in found] == [with_hint for *_, with_hint in found]
     assert found[0][1] > found[-1][1] > 0
