@@ -161,10 +161,10 @@ class _Watch:
 
 def _random_fields(unet: Any, lesson: Lesson, generator: torch.Generator) -> Tensor:
     """What a control net might add: its own picture's features, mixed anew for each lesson."""
-    shown = functional.adaptive_avg_pool2d(lesson.shown.float(), lesson.noise.noisy.shape[-2:])
+    height, width = lesson.noise.noisy.shape[-2:]
+    shown = functional.adaptive_avg_pool2d(lesson.shown.float(), (height, width))
     shown = shown - shown.mean((0, 2, 3), keepdim=True)
-    width = unet.conv_in.out_channels
-    mix = torch.randn(width, shown.shape[1], generator=generator).to(shown)
+    mix = torch.randn(unet.conv_in.out_channels, shown.shape[1], generator=generator).to(shown)
     fields = torch.einsum("oc,bchw->bohw", mix, shown)
     fields = fields / fields.square().mean().sqrt().clamp(min=1e-6) * HINT_SIZE
     return fields.repeat_interleave(len(lesson.noise.noisy) // len(shown), 0)
