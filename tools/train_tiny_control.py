@@ -17,7 +17,7 @@ import logging
 import math
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,25 +126,35 @@ class Trainer:
 @torch.no_grad()
 def clean_errors(
     trainer: Trainer, pictures: int, *, level: int = 0, size: tuple[int, int] = DEFAULT_SIZE
-) -> list[tuple[float, float, float]]:
+) -> list[tuple[float, float, float, float]]:
     """Compare without and with control pictures on drawings that training does not see.
 
     Returns:
         Per noise level of ``TEST_SIGMAS``: the level, then the root mean square error of the
-        estimated clean latent, without and with the drawing's control picture, both with captions.
+        estimated clean latent, all with captions: of the UNet alone, with a black control picture,
+        and with the drawing's. What the second is better than the first, the control net does
+        without looking.
     """
     model, found = trainer.model, []
     groups = [_unseen(trainer, index, size) for index in range(pictures)]
+    black = model.look(torch.zeros(1, 3, size[1], size[0])).half()
     for sigma in TEST_SIGMAS:
         course = Course(level=level, drop=0.0, sigma=sigma)
-        plain = ours = 0.0
+        errors = [0.0, 0.0, 0.0]
         for index, group in enumerate(groups):
             rng = random.Random(f"{TEST_SEED} {sigma} {index}")
             lesson = make_lesson(rng, trainer.words, group, course).on(trainer.device)
-            plain += lesson.squared_error(model.plain(lesson, level))
-            ours += lesson.squared_error(model(lesson, level, 1.0))
-        without, with_hint = (math.sqrt(x / pictures) / 2**level for x in (plain, ours))
-        found.append((sigma, without, with_hint))
+            predictions = (
+                model.plain(lesson, level),
+                model(replace(lesson, shown=black), level, 1.0),
+                model(lesson, level, 1.0),
+            )
+            errors = [
+                error + lesson.squared_error(prediction)
+                for error, prediction in zip(errors, predictions, strict=True)
+            ]
+        alone, unseen, seen = (math.sqrt(error / pictures) / 2**level for error in errors)
+        found.append((sigma, alone, unseen, seen))
     return found
 
 
@@ -177,8 +187,8 @@ def main() -> None:
     trainer.descent.settle()
     if arguments.output:
         trainer.model.write(arguments.output / CONTROL_FILES[arguments.kind].name)
-    for sigma, plain, ours in clean_errors(trainer, arguments.pictures):
-        logger.info("sigma %.1f: error %.3f without, %.3f with", sigma, plain, ours)
+    for found in clean_errors(trainer, arguments.pictures):
+        logger.info("sigma %.1f: error %.3f without, %.3f with black, %.3f with", *found)
 
 
 if __name__ == "__main__":
