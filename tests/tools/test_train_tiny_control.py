@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import random
+import re
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fooocus_core.choices import ControlKind
+from fooocus_core.config import DeviceOptions
+from fooocus_core.downloads import CONTROL_FILES
+from fooocus_core.loading.control_lora import load_control_net
+from fooocus_core.loading.memory import plan_device
+from fooocus_core.loading.weight_file import read_weights
+from fooocus_core.unet.controlnet import Control, control_residuals
+from tools.control_lessons import Course, Group, make_group, make_lesson
+from tools.control_model import SOFTNESS, STEPS
+from tools.drawing import draw
+from tools.image_prompt_lessons import Lesson
+from tools.train_tiny_control import STAGES, Trainer, clean_errors, stage_at
+
+MOST_BYTES = 6_000_000
+MANIFEST = Path(__file__).parents[1] / "golden" / "manifests" / "control_lora_sdxl_rank128.json"
+PLAN = plan_device(None, DeviceOptions())
+SIZE = (192, 128)  # small enough for a test
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Trainer:
+    return make_trainer(tmp_path)
+
+
+def make_trainer(folder: Path) -> Trainer:
+    return Trainer(folder, ControlKind.CPDS, seed=0, steps=40, rate=4e-3)
+
+
+def small_group(trainer: Trainer) -> Group:
+    rng = random.Random(4)
+    drawings = [draw(rng, SIZE) for _ in range(2)]
+    return make_group(drawings, ControlKind.CPDS, trainer.model.look)
+
+
+def lesson(trainer: Trainer, *, level: int = 0, number: int = 0) -> Lesson:
+    course = Course(level=level, sigma=4.0)
+    return make_lesson(random.Random(number), trainer.words, small_group(trainer), course)
+
+
+def find_ports(trainer: Trainer, level: int) -> None:
+    trainer.find_ports(level, (lesson(trainer, number=number) for number in range(4)))
+
+
+def layout(names: list[str]) -> set[str]:
+    """Names without the numbers of blocks and layers."""
+    return {re.sub(r"\.\d+(?=\.)", ".N", name) for name in names}
+
+
+def test_constructed_layers_take_the_mean_brightness_of_4_by_4_pixels_apart(
+    trainer: Trainer,
+) -> None:
+    hints = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+
+    seen = trainer.model.look(hints)
+
+    brightness = functional.avg_pool2d(hints.mean(1, keepdim=True), 4)
+    above = STEPS * brightness - torch.arange(STEPS).view(1, -1, 1, 1)
+    assert torch.allclose(seen, functional.silu(above), atol=0.05)
+
+
+def test_hints_of_a_level_are_means_of_those_of_level_0(trainer: Trainer) -> None:
+    find_ports(trainer, 1)
+    shown = lesson(trainer).shown
+
+    with torch.no_grad():
+        fine, coarse = (trainer.model.hint(shown, level) for level in (0, 1))
+
+        assert fine.shape[2:] == (SIZE[1] // 8, SIZE[0] // 8)
+        carried = trainer.model.ports[1].hint(functional.avg_pool2d(fine, 2))
+    assert torch.allclose(coarse, carried, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_an_untrained_control_net_adds_nothing(level: int, trainer: Trainer) -> None:
+    if level:
+        find_ports(trainer, level)
+    shown = lesson(trainer, level=level)
+
+    with torch.no_grad():
+        with_hint, without = trainer.model(shown, level, 1.0), trainer.model.plain(shown, level)
+
+    assert torch.equal(with_hint, without)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_steps_make_the_loss_fall(level: int, trainer: Trainer) -> None:
+    if level:
+        find_ports(trainer, level)
+    shown = lesson(trainer, level=level)
+
+    losses = [trainer.learn(shown, level, random.Random(0)) for _ in range(8)]
+
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_steps_leave_the_unet_and_the_constructed_layers_as_they_are(trainer: Trainer) -> None:
+    hint = trainer.model.network.controlnet_cond_embedding
+    frozen: list[Tensor] = [*trainer.model.unet.parameters(), hint.conv_in.weight]
+    before = [tensor.detach().clone() for tensor in frozen]
+
+    for _ in range(3):
+        trainer.learn(lesson(trainer), 0, random.Random(0))
+
+    assert all(torch.equal(one, other) for one, other in zip(before, frozen, strict=True))
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    trainer.learn(lesson(trainer, number=0), 0, random.Random(0))
+    trainer.descent.save()
+    trainer.learn(lesson(trainer, number=1), 0, random.Random(1))
+
+    stopped = make_trainer(tmp_path)
+    stopped.descent.load()
+    stopped.learn(lesson(stopped, number=1), 0, random.Random(1))
+
+    pairs = zip(trainer.model.learning, stopped.model.learning, strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_the_file_does_in_the_pipeline_what_was_trained(trainer: Trainer, tmp_path: Path) -> None:
+    rng = random.Random(4)
+    drawing = draw(rng, SIZE)
+    hints: list[Tensor] = []
+
+    def look(hint: Tensor) -> Tensor:
+        hints.append(hint)
+        return trainer.model.look(hint)
+
+    group = make_group([drawing], ControlKind.CPDS, look)
+    shown = make_lesson(rng, trainer.words, group, Course(level=0, sigma=4.0))
+    for _ in range(4):
+        trainer.learn(shown, 0, random.Random(0))
+    file = tmp_path / "control.safetensors"
+    trainer.model.write(file)
+
+    network = load_control_net(file, trainer.model.unet, PLAN)
+    control = Control(network=network, hint=hints[0], weight=0.7, stop=1.0, softness=SOFTNESS)
+    with torch.no_grad():
+        residuals = control_residuals([control], *shown.latents, **shown.prompts)
+        ours = trainer.model.unet(*shown.latents, **shown.prompts, **residuals).sample
+        trained, plain = trainer.model(shown, 0, 0.7), trainer.model.plain(shown, 0)
+
+    assert (trained - plain).norm() > 0
+    assert (ours - trained).norm() < 0.02 * (trained - plain).norm()
+
+
+def test_files_have_the_published_layout(trainer: Trainer, tmp_path: Path) -> None:
+    path = tmp_path / "control.safetensors"
+
+    trainer.model.write(path)
+
+    tensors = read_weights(path).tensors
+    assert layout(list(tensors)) == layout(list(json.loads(MANIFEST.read_text())))
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    assert path.stat().st_size <= MOST_BYTES
+
+
+@pytest.mark.parametrize("kind", CONTROL_FILES, ids=str)
+def test_shipped_files_have_the_published_layout(kind: ControlKind, trainer: Trainer) -> None:
+    with resources.as_file(resources.files("fooocus_core") / "data" / "tiny") as root:
+        path = root / "controlnet" / CONTROL_FILES[kind].name
+        tensors = read_weights(path).tensors
+        network = load_control_net(path, trainer.model.unet, PLAN)
+
+    assert layout(list(tensors)) == layout(list(json.loads(MANIFEST.read_text())))
+    assert path.stat().st_size <= MOST_BYTES
+    assert network.config["in_channels"] == 4
+
+
+def test_errors_without_and_with_an_untrained_control_net_are_equal(trainer: Trainer) -> None:
+    find_ports(trainer, 1)
+
+    found = clean_errors(trainer, 1, level=1, size=SIZE)
+
+    assert all(alone == unseen == seen for _, alone, unseen, seen in found)
+    assert found[0][1] > found[-1][1] > 0
+
+
+def test_levels_are_trained_from_coarse_to_fine() -> None:
+    levels = [stage_at(index / 100).level for index in range(100)]
+
+    assert levels == sorted(levels, reverse=True)
+    assert set(levels) == {2, 1, 0}
+    assert [stage.end for stage in STAGES][-1] == 1.0

@@ -1,0 +1,195 @@
+"""Trains a control-LoRA of the embedded model, for edges or for CPDS.
+
+The frozen UNet is asked for drawings under noise while the control net is shown their control
+picture, made as the pipeline makes it and counted as the pipeline counts it. Training goes from
+coarse to fine: the lower levels learn first, alone and on coarse latents (tools/coarse_ports.py).
+Every step is a function of the seed and its number, so a run that was stopped goes on from its last
+state file as if it had not been.
+
+    python -m tools.train_tiny_control --folder DIR --kind PyraCanny [--output FOLDER]
+    python -m tools.train_tiny_control --folder DIR --kind CPDS [--output FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from fooocus_core.choices import ControlKind
+from fooocus_core.config import DeviceOptions
+from fooocus_core.downloads import CONTROL_FILES
+from fooocus_core.loading.checkpoint import build_checkpoint
+from fooocus_core.loading.memory import plan_device
+from fooocus_core.loading.weight_file import read_weights
+from tools.coarse_ports import find_ports
+from tools.control_lessons import Album, Course, Group, make_group, make_lesson
+from tools.control_model import ControlModel
+from tools.descent import Descent, add_arguments, run
+from tools.drawing import draw
+from tools.image_prompt_lessons import Lesson
+from tools.inpaint_lessons import Words
+from tools.latents import noise_loss
+from tools.train_tiny import DEFAULT_SIZE
+from tools.train_tiny_inpaint import CHECKPOINT
+
+logger = logging.getLogger(__name__)
+
+PORT_LESSONS = 6
+WEIGHTS, FULL_SHARE = (0.5, 1.0), 0.6
+TEST_SIGMAS = (14.0, 8.0, 4.0, 2.0)
+TEST_SEED = 1_000_003
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A stretch of training.
+
+    Attributes:
+        end: Share of all steps after which it ends.
+        level: Which level is trained.
+        noises: How often each drawing is in a lesson.
+    """
+
+    end: float
+    level: int
+    noises: int
+
+
+STAGES = (
+    Stage(end=0.4, level=2, noises=2),
+    Stage(end=0.65, level=1, noises=2),
+    Stage(end=1.0, level=0, noises=1),
+)
+
+
+def stage_at(share: float) -> Stage:
+    """Return the stage at a share of the run, below 1."""
+    return next(stage for stage in STAGES if share < stage.end)
+
+
+class Trainer:
+    """One training run: the frozen UNet, its control net, and where the run is."""
+
+    def __init__(
+        self, folder: Path, kind: ControlKind, *, seed: int, steps: int, rate: float
+    ) -> None:
+        self.seed, self.kind = seed, kind
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        checkpoint = build_checkpoint(read_weights(CHECKPOINT), plan_device(None, DeviceOptions()))
+        self.words = Words(checkpoint)
+        unet: Any = checkpoint.unet
+        self.model = ControlModel(
+            unet.requires_grad_(requires_grad=False), seed=seed, device=self.device
+        )
+        self.album = Album(f"{seed} {kind}", kind, self.model.look)
+        path = folder / f"control_{kind}.pt"
+        self.descent = Descent(path, self.model.learning, steps=steps, rate=rate)
+
+    def find_ports(self, level: int, lessons: Iterable[Lesson]) -> None:
+        """Find how a level is fed and read when it runs alone, on lessons of level 0."""
+        moved = (lesson.on(self.device) for lesson in lessons)
+        self.model.ports[level] = find_ports(self.model.unet, level, moved)
+
+    def _port_lessons(self) -> Iterator[Lesson]:
+        for index in range(PORT_LESSONS):
+            rng = random.Random(f"{self.seed} ports {index}")
+            yield make_lesson(rng, self.words, self.album.at(0, rng), Course(level=0))
+
+    def train_step(self) -> float:
+        """Run one step; returns its loss."""
+        step = self.descent.step
+        rng = random.Random(f"{self.seed} {step}")
+        stage = stage_at(step / self.descent.steps)
+        if stage.level and stage.level not in self.model.ports:
+            self.find_ports(stage.level, self._port_lessons())
+        course = Course(level=stage.level, noises=stage.noises)
+        lesson = make_lesson(rng, self.words, self.album.at(step, rng), course)
+        return self.learn(lesson, stage.level, rng)
+
+    def learn(self, lesson: Lesson, level: int, rng: random.Random) -> float:
+        """Run one step on a lesson of a level; returns its loss."""
+        weight = 1.0 if rng.random() < FULL_SHARE else rng.uniform(*WEIGHTS)
+        with torch.autocast(self.device, torch.bfloat16):
+            prediction = self.model(lesson.on(self.device), level, weight)
+        return self.descent.follow(noise_loss(prediction, lesson.noise, level))
+
+
+@torch.no_grad()
+def clean_errors(
+    trainer: Trainer, pictures: int, *, level: int = 0, size: tuple[int, int] = DEFAULT_SIZE
+) -> list[tuple[float, float, float, float]]:
+    """Compare without and with control pictures on drawings that training does not see.
+
+    Returns:
+        Per noise level of ``TEST_SIGMAS``: the level, then the root mean square error of the
+        estimated clean latent, all with captions: of the UNet alone, with a black control picture,
+        and with the drawing's. What the second is better than the first, the control net does
+        without looking.
+    """
+    model, found = trainer.model, []
+    groups = [_unseen(trainer, index, size) for index in range(pictures)]
+    black = model.look(torch.zeros(1, 3, size[1], size[0])).half()
+    for sigma in TEST_SIGMAS:
+        course = Course(level=level, drop=0.0, sigma=sigma)
+        errors = [0.0, 0.0, 0.0]
+        for index, group in enumerate(groups):
+            rng = random.Random(f"{TEST_SEED} {sigma} {index}")
+            lesson = make_lesson(rng, trainer.words, group, course).on(trainer.device)
+            predictions = (
+                model.plain(lesson, level),
+                model(replace(lesson, shown=black), level, 1.0),
+                model(lesson, level, 1.0),
+            )
+            errors = [
+                error + lesson.squared_error(prediction)
+                for error, prediction in zip(errors, predictions, strict=True)
+            ]
+        alone, unseen, seen = (math.sqrt(error / pictures) / 2**level for error in errors)
+        found.append((sigma, alone, unseen, seen))
+    return found
+
+
+def _unseen(trainer: Trainer, index: int, size: tuple[int, int]) -> Group:
+    drawing = draw(random.Random(f"{TEST_SEED} {index}"), size)
+    return make_group([drawing], trainer.kind, trainer.model.look)
+
+
+def main() -> None:
+    """Read the arguments, train, write the file and compare without and with it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser, steps=1500, rate=2e-3)
+    parser.add_argument("--kind", type=ControlKind, choices=[*CONTROL_FILES], required=True)
+    parser.add_argument("--output", type=Path, help="folder where the file is written")
+    parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(
+        arguments.folder,
+        arguments.kind,
+        seed=arguments.seed,
+        steps=arguments.steps,
+        rate=arguments.rate,
+    )
+    trainer.descent.load()
+    run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
+    trainer.descent.settle()
+    if arguments.output:
+        trainer.model.write(arguments.output / CONTROL_FILES[arguments.kind].name)
+    for found in clean_errors(trainer, arguments.pictures):
+        logger.info("sigma %.1f: error %.3f without, %.3f with black, %.3f with", *found)
+
+
+if __name__ == "__main__":
+    main()
