@@ -17,7 +17,7 @@ from fooocus_core.presets import TINY_PRESET
 from fooocus_core.text.expansion import PromptExpansion, load_expansion
 from tools.drawing import draw
 from tools.flattery import TOPICS, is_phrase, topics
-from tools.picture_checks import Score
+from tools.scores import Score
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from tools.drawing import Drawing, draw
 from tools.evaluate_tiny import SHOWN, Painter, make_sheet
 from tools.mask_model import SIGNATURES
 from tools.outlines import Mask, overlap, thing_mask
-from tools.picture_checks import Score
+from tools.scores import Score
 from tools.telling import missing_in, sentence
 from tools.train_tiny import DEFAULT_SIZE, SIZES
 
