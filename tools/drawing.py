@@ -350,19 +350,21 @@ SUBJECTS: tuple[tuple[Callable[[Sheet], str], float], ...] = (
 )
 
 
-def draw(rng: random.Random, size: tuple[int, int]) -> Drawing:
+def draw(rng: random.Random, size: tuple[int, int], *, shapes: float = 0.0) -> Drawing:
     """Draw one random picture of the world.
 
     Args:
         rng: Source of every choice; the same state gives the same drawing.
         size: (width, height) in pixels.
+        shapes: Share of pictures that must show one shape; the others show anything.
 
     Returns:
         The drawing; its caption describes it in plain lower-case English.
     """
     sheet = Sheet(Image.new("RGB", size), rng)
     subjects, weights = zip(*SUBJECTS, strict=True)
-    caption = rng.choices(subjects, weights)[0](sheet)
+    is_shape = shapes > 0 and rng.random() < shapes
+    caption = (one_shape if is_shape else rng.choices(subjects, weights)[0])(sheet)
     if rng.random() < 0.3:
         caption = caption.replace("gray", "grey")
     return Drawing(image=sheet.image, caption=caption, facts=sheet.facts)

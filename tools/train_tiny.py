@@ -17,6 +17,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +60,22 @@ class Phase:
         levels: Which levels they train, and how often.
         bare: Share of the batches whose captions come without any other words.
         things: How much more an error counts where things stand than elsewhere.
+        shapes: Share of pictures that must show one shape; the others show anything.
     """
 
     steps: int
     levels: dict[int, float]
     bare: float = 0.25
     things: float = 1.0
+    shapes: float = 0.0
 
 
 PHASES: tuple[Phase, ...] = (
     Phase(steps=200, levels={4: 1.0}, bare=1.0),
     Phase(steps=300, levels={3: 1.0}, bare=1.0),
     Phase(steps=1200, levels={2: 1.0}, bare=0.8),
-    Phase(steps=3000, levels={2: 1.0}, things=4.0),
+    Phase(steps=1000, levels={2: 1.0}, things=4.0),
+    Phase(steps=3000, levels={2: 1.0}, things=4.0, shapes=0.3),
     Phase(steps=600, levels={1: 0.7, 2: 0.3}),
     Phase(steps=2000, levels={0: 0.6, 2: 0.4}),
 )
@@ -188,7 +192,8 @@ class Trainer:
     ) -> Tensor:
         size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
         count = BATCH[level]
-        drawings = draw_pictures(rng, size, level, count)
+        drawer = partial(draw, shapes=phase.shapes)
+        drawings = draw_pictures(rng, size, level, count, draw=drawer)
         latents = latents_of(drawings, size, level)
         captions = [drawing.caption for drawing in drawings]
         prompts = make_batch(self.table, captions, rng, bare=phase.bare)
