@@ -106,6 +106,20 @@ def add_arguments(parser: argparse.ArgumentParser, *, steps: int, rate: float) -
     parser.add_argument("--minutes-per-save", type=float, default=2.0)
 
 
+def prepare(arguments: argparse.Namespace) -> None:
+    """Log to the terminal, keep to the threads, and make the folder of the state file."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+
+
+def complete(descent: Descent, train_step: Callable[[], float], *, minutes_per_save: float) -> None:
+    """Go on from the state file, if there is one, to the end, and take the averaged weights."""
+    descent.load()
+    run(descent, train_step, minutes_per_save=minutes_per_save)
+    descent.settle()
+
+
 def run(descent: Descent, train_step: Callable[[], float], *, minutes_per_save: float) -> None:
     """Train to the end, saving on the way and at the end."""
     losses: deque[float] = deque(maxlen=SHOWN_LOSSES)

@@ -220,7 +220,7 @@ class Pyramid(nn.Module):
             if block is not blocks[-1]:
                 x = block.upsamplers[0](x, skips[-1].shape[2:])
         if level:
-            return (latent - x[:, :HIGHWAY] / HIGHWAY_GAIN) * 2**level
+            return (latent - x[:, :HIGHWAY] / HIGHWAY_GAIN) * 2.0**level
         return unet.conv_out(unet.conv_act(unet.conv_norm_out(x)))  # type: ignore[no-any-return]
 
     def _embedding(self, latent: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:

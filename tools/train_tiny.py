@@ -15,7 +15,7 @@ import math
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -212,7 +212,9 @@ class Trainer:
                 conditioning,
                 level=level,
             )
-        importance = 1 + (phase.things - 1) * coverage_of(drawings, latents.shape[-2:])
+        importance = 1 + (phase.things - 1) * coverage_of(
+            drawings, latents.shape[-2], latents.shape[-1]
+        )
         loss = noise_loss(prediction.float().cpu(), batch, level, importance)
         return loss + 0.02 * (_excess(context) + _excess(pooled)).cpu()
 
@@ -260,10 +262,10 @@ def latents_of(drawings: list[Drawing], size: tuple[int, int], level: int) -> Te
     return torch.stack([latent_of(drawing.image, (height, width), level) for drawing in drawings])
 
 
-def coverage_of(drawings: list[Drawing], size: Sequence[int]) -> Tensor:
+def coverage_of(drawings: list[Drawing], height: int, width: int) -> Tensor:
     """Return how much of each place of a latent is covered by things: (B, 1, h, w)."""
     masks = [torch.from_numpy(thing_mask(drawing)).float()[None, None] for drawing in drawings]
-    return torch.cat([functional.adaptive_avg_pool2d(mask, tuple(size)) for mask in masks])
+    return torch.cat([functional.adaptive_avg_pool2d(mask, (height, width)) for mask in masks])
 
 
 def _latent_size(size: tuple[int, int], level: int) -> tuple[int, int]:

@@ -42,7 +42,7 @@ from tools.captioner_model import (
     write_captioner,
     write_vocabulary,
 )
-from tools.descent import Descent, add_arguments, run
+from tools.descent import Descent, add_arguments, complete, prepare
 from tools.drawing import Drawing
 from tools.figures import SHAPES, THINGS
 from tools.lesson_pictures import draw_lesson, wear
@@ -155,15 +155,11 @@ def main() -> None:
     add_arguments(parser, steps=6000, rate=1e-3)
     parser.add_argument("--output", type=Path, help="models root where the files are written")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    prepare(arguments)
     trainer = Trainer(
         arguments.folder, seed=arguments.seed, steps=arguments.steps, rate=arguments.rate
     )
-    trainer.descent.load()
-    run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
-    trainer.descent.settle()
+    complete(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
         trainer.write(arguments.output)
 

@@ -33,7 +33,7 @@ from fooocus_core.loading.weight_file import read_weights
 from tools.coarse_ports import find_ports
 from tools.control_lessons import Album, Course, Group, make_group, make_lesson
 from tools.control_model import ControlModel
-from tools.descent import Descent, add_arguments, run
+from tools.descent import Descent, add_arguments, complete, prepare
 from tools.drawing import draw
 from tools.image_prompt_lessons import Lesson
 from tools.inpaint_lessons import Words
@@ -171,10 +171,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder where the file is written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
+    prepare(arguments)
     cv2.setNumThreads(arguments.threads)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         arguments.folder,
         arguments.kind,
@@ -182,9 +180,7 @@ def main() -> None:
         steps=arguments.steps,
         rate=arguments.rate,
     )
-    trainer.descent.load()
-    run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
-    trainer.descent.settle()
+    complete(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
         trainer.model.write(arguments.output / CONTROL_FILES[arguments.kind].name)
     for found in clean_errors(trainer, arguments.pictures):

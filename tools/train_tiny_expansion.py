@@ -11,7 +11,6 @@ state file as if it had not been.
 from __future__ import annotations
 
 import argparse
-import logging
 import random
 import re
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from torch import nn
 from fooocus_core.config_values import MODEL_FOLDER_KEYS
 from fooocus_core.text.expansion import COMMA_ID, TOKENS_PER_BLOCK, make_tokenizer
 from fooocus_core.text.tokens import Tokenizer
-from tools.descent import Descent, add_arguments, run
+from tools.descent import Descent, add_arguments, complete, prepare
 from tools.drawing import draw
 from tools.expansion_model import make_expansion, praise_loss, write_expansion
 from tools.expansion_vocabulary import learn_vocabulary, write_vocabulary
@@ -130,15 +129,11 @@ def main() -> None:
     add_arguments(parser, steps=600, rate=3e-3)
     parser.add_argument("--output", type=Path, help="models root where the folder is written")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    prepare(arguments)
     trainer = Trainer(
         arguments.folder, seed=arguments.seed, steps=arguments.steps, rate=arguments.rate
     )
-    trainer.descent.load()
-    run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
-    trainer.descent.settle()
+    complete(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
         trainer.write(arguments.output)
 

@@ -24,7 +24,7 @@ from fooocus_core.config import DeviceOptions
 from fooocus_core.loading.checkpoint import build_checkpoint
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
-from tools.descent import Descent, add_arguments, run
+from tools.descent import Descent, add_arguments, complete, prepare
 from tools.image_prompt_lessons import Course, Lesson, draw_lesson
 from tools.image_prompt_model import ImagePromptModel
 from tools.inpaint_lessons import Words
@@ -101,15 +101,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="models root where the files are written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    prepare(arguments)
     trainer = Trainer(
         arguments.folder, seed=arguments.seed, steps=arguments.steps, rate=arguments.rate
     )
-    trainer.descent.load()
-    run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
-    trainer.descent.settle()
+    complete(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
         trainer.model.write(arguments.output)
     for sigma, plain, ours in clean_errors(trainer, arguments.pictures):

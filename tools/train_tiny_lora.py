@@ -31,7 +31,7 @@ from fooocus_core.loading.weight_file import read_weights
 from fooocus_core.params import Lora
 from fooocus_core.performance import MODES, PerformanceMode
 from tools.coarse_unet import CoarseUNet, Example
-from tools.descent import Descent, add_arguments, run
+from tools.descent import Descent, add_arguments, complete, prepare
 from tools.ink import draw_in_ink
 from tools.inpaint_lessons import Words
 from tools.latents import add_noise, draw_timesteps, noise_levels, noise_loss
@@ -202,9 +202,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder where the file is written")
     parser.add_argument("--pictures", type=int, default=48, help="to compare without and with it")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    prepare(arguments)
     base = read_base()
     fit_inlets(base, arguments.seed)
     trainer = Trainer(
@@ -215,9 +213,7 @@ def main() -> None:
         steps=arguments.steps,
         rate=arguments.rate,
     )
-    trainer.descent.load()
-    run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
-    trainer.descent.settle()
+    complete(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
         trainer.write(arguments.output)
     for name, likeness in compare_both(trainer, arguments.pictures).items():

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from tools.descent import Descent, add_arguments, run
+from tools.descent import Descent, add_arguments, complete, prepare
 from tools.drawing import Drawing
 from tools.lesson_pictures import draw_lesson, wear
 from tools.mask_model import SIDE, MaskNetwork, write_mask_files
@@ -88,15 +88,11 @@ def main() -> None:
     add_arguments(parser, steps=800, rate=3e-3)
     parser.add_argument("--output", type=Path, help="models root where the files are written")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    prepare(arguments)
     trainer = Trainer(
         arguments.folder, seed=arguments.seed, steps=arguments.steps, rate=arguments.rate
     )
-    trainer.descent.load()
-    run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
-    trainer.descent.settle()
+    complete(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
         write_mask_files(trainer.network, arguments.output)
 

@@ -25,7 +25,7 @@ from fooocus_core.config import DeviceOptions
 from fooocus_core.loading.checkpoint import build_checkpoint
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
-from tools.descent import Descent, add_arguments, run
+from tools.descent import Descent, add_arguments, complete, prepare
 from tools.inpaint_lessons import Words
 from tools.latents import noise_loss
 from tools.refiner_lessons import Course, Lesson, draw_lesson
@@ -121,15 +121,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="where the refiner's file is written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    prepare(arguments)
     trainer = Trainer(
         arguments.folder, seed=arguments.seed, steps=arguments.steps, rate=arguments.rate
     )
-    trainer.descent.load()
-    run(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
-    trainer.descent.settle()
+    complete(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
         write_refiner(trainer.unet, trainer.file, arguments.output)
     for worn in (False, True):
