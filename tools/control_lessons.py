@@ -30,6 +30,7 @@ DROP = 0.2
 # One below the lowest level of the UNet: no noise weaker than 0.8. Control pictures act in the
 # first half of a run unless a request asks for more.
 STRONG, STRONG_SHARE = 5, 0.8
+BEGINNING = 0.4  # share of the lessons where only the control picture tells what is where
 USUAL = (*SIZES, *len(SIZES) * (DEFAULT_SIZE,))
 GROUP = 4  # drawings of one size
 SHOWINGS, WINDOW = 6, 12  # how often a group is shown, and among how many it is chosen
@@ -123,7 +124,7 @@ def make_lesson(rng: random.Random, words: Words, group: Group, course: Course) 
     sigmas, count = noise_levels(), len(clean)
     if course.sigma is None:
         weakest = STRONG if rng.random() < STRONG_SHARE else course.level
-        timestep = draw_timesteps(count, weakest, sigmas, generator)
+        timestep = draw_timesteps(count, weakest, sigmas, generator, beginning=BEGINNING)
     else:
         timestep = (sigmas - course.sigma).abs().argmin().repeat(count)
     said = [caption if rng.random() > course.drop else "" for caption in group.captions]

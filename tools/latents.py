@@ -18,6 +18,9 @@ LATENT_GAIN = 1.8  # 13.8, the last factor of the constructed encoder, times the
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 SIGMA_MAX = 14.6146
 RAMP = 7.0
+BEGINNING = 0.93  # of the highest sigma
+STRONG = 4.0  # sigma
+WHOLE = (0.04, 0.25)  # how often all of a picture is in the input: under strong noise, else
 
 
 def latent_of(image: Image.Image, size: tuple[int, int], level: int) -> Tensor:
@@ -65,10 +68,23 @@ def draw_timesteps(
     generator: torch.Generator,
     *,
     highest: float = SIGMA_MAX,
+    beginning: float = 0.25,
 ) -> Tensor:
-    """Draw timesteps as a Karras schedule visits them, down to where a level still matters."""
-    smallest = 0.03 * 2**level * (0.8 if level else 1.0)
-    place = torch.rand(count, generator=generator)
+    """Draw timesteps as a Karras schedule visits them, down to where a level still matters.
+
+    Args:
+        count: How many.
+        level: Of the latents.
+        sigmas: Sigma of every timestep.
+        generator: Source of the numbers.
+        highest: Sigma to begin at.
+        beginning: Share of them that lie where a sampler begins, and sees next to nothing of the
+            picture. Only there must it be drawn from the words: with a share of 0 a network learns
+            to find it in the noise, and hardly any words.
+    """
+    smallest = torch.tensor(0.03 * 2**level * (0.8 if level else 1.0))
+    place, choice = torch.rand(2, count, generator=generator)
+    smallest = torch.where(choice < beginning, BEGINNING * highest, smallest)
     high, low = highest ** (1 / RAMP), smallest ** (1 / RAMP)
     wanted = (high + place * (low - high)) ** RAMP
     distance: Tensor = (wanted.log()[:, None] - sigmas.log()[None]).abs()
@@ -80,13 +96,15 @@ def draw_kept_signal(sigma: Tensor, generator: torch.Generator) -> Tensor:
 
     A sampler starts from noise without any picture: at sigma an ODE solver holds 1 - sigma / start
     of it, an SDE solver 1 - (sigma / start)**2, a picture noised for a variation all of it.
-    Guidance overshoots at first, so more than all of it is drawn too.
+    Guidance overshoots at first, so more than all of it is drawn too. All of it is rare under
+    strong noise: a network that may find the picture there does not ask the words for it.
     """
     count = len(sigma)
     choice = torch.rand(count, generator=generator)
     start = (sigma / SIGMA_MAX).clamp(max=1.0)
-    kept = torch.where(choice < 0.75, 1 - start, torch.ones(count))
-    kept = torch.where(choice < 0.5, 1 - start**2, kept)
+    whole = torch.where(sigma > STRONG, WHOLE[0], WHOLE[1])
+    kept = torch.where(choice < 1 - whole, 1 - start, torch.ones(count))
+    kept = torch.where(choice < 0.67 * (1 - whole), 1 - start**2, kept)
     stretched = (torch.rand(count, generator=generator) < 0.3) & (sigma > 2)
     factor = 0.7 + 1.1 * torch.rand(count, generator=generator)
     return torch.where(stretched, kept * factor, kept)

@@ -53,10 +53,10 @@ class PromptBatch:
     pooled_weights: Tensor  # (B, n) float32: how often the pooled vector of a chunk is added
 
 
-def pad_chunk(words: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Put start and end around at most 75 rows and pad for both encoders."""
-    kept = list(words[:ROOM])
-    rest = ROOM - len(kept)
+def pad_chunk(words: Sequence[int], *, length: int = CHUNK_LENGTH) -> tuple[list[int], list[int]]:
+    """Put start and end around at most 75 rows and pad for both encoders to a length."""
+    kept = list(words[: length - 2])
+    rest = length - 2 - len(kept)
     body = [START, *kept, END]
     return body + [END] * rest, body + [UNKNOWN] * rest
 
@@ -101,6 +101,7 @@ def make_batch(
     *,
     drop: float = 0.12,
     bare: float = 0.0,
+    length: int = CHUNK_LENGTH,
 ) -> PromptBatch:
     """Make a training batch: every caption as it might arrive in a request.
 
@@ -110,9 +111,11 @@ def make_batch(
         rng: Source of every choice.
         drop: Share of the captions that are left out (unconditional rows).
         bare: Share of the batches whose captions come alone, without any other words.
+        length: How long the chunk of a caption that comes alone is.
     """
     if rng.random() < bare:
-        return plain_batch(table, ["" if rng.random() < drop else text for text in captions])
+        kept = ["" if rng.random() < drop else text for text in captions]
+        return plain_batch(table, kept, length=length)
     count = rng.choices([1, 2, 3, 4], [0.5, 0.25, 0.15, 0.1])[0]
     chunks, weights = [], []
     for caption in captions:
@@ -126,9 +129,11 @@ def make_batch(
     )
 
 
-def plain_batch(table: WordTable, captions: Sequence[str]) -> PromptBatch:
-    """Make a batch of bare captions, one chunk each."""
-    padded = torch.tensor([[pad_chunk(table.rows(caption))] for caption in captions])
+def plain_batch(
+    table: WordTable, captions: Sequence[str], *, length: int = CHUNK_LENGTH
+) -> PromptBatch:
+    """Make a batch of bare captions, one chunk of some length each."""
+    padded = torch.tensor([[pad_chunk(table.rows(caption), length=length)] for caption in captions])
     return PromptBatch(
         first=padded[:, :, 0],
         second=padded[:, :, 1],

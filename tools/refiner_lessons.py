@@ -117,7 +117,9 @@ def draw_lesson(rng: random.Random, words: Words, course: Course) -> Lesson:
     clean, captions = draw_latents(rng, part, 0, course.count)
     sigmas = noise_levels()
     if course.sigma is None:
-        timestep = draw_timesteps(course.count, 0, sigmas, generator, highest=highest_sigma())
+        timestep = draw_timesteps(
+            course.count, 0, sigmas, generator, highest=highest_sigma(), beginning=0.0
+        )
     else:
         timestep = (sigmas - course.sigma).abs().argmin().repeat(course.count)
     kept = [caption if rng.random() > DROP else "" for caption in captions]

@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fooocus_core.text.tokens import Tokenizer
+from fooocus_core.text.tokens import CHUNK_LENGTH, Tokenizer
 from tools.drawing import Drawing, draw
 from tools.exam import is_held_out
 from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels, noise_loss
@@ -59,23 +60,27 @@ class Phase:
         steps: How many.
         levels: Which levels they train, and how often.
         bare: Share of the batches whose captions come without any other words.
+        beginning: Share of the pictures that are drawn from the words alone.
         things: How much more an error counts where things stand than elsewhere.
         shapes: Share of pictures that must show one shape; the others show anything.
+        tokens: How many a caption without other words is padded to; fewer are faster.
     """
 
     steps: int
     levels: dict[int, float]
     bare: float = 0.25
+    beginning: float = 0.25
     things: float = 1.0
     shapes: float = 0.0
+    tokens: int = CHUNK_LENGTH
 
 
+SHORT = 20  # tokens: every caption fits
 PHASES: tuple[Phase, ...] = (
-    Phase(steps=200, levels={4: 1.0}, bare=1.0),
-    Phase(steps=300, levels={3: 1.0}, bare=1.0),
-    Phase(steps=1200, levels={2: 1.0}, bare=0.8),
-    Phase(steps=1000, levels={2: 1.0}, things=4.0),
-    Phase(steps=3000, levels={2: 1.0}, things=4.0, shapes=0.3),
+    Phase(steps=1000, levels={4: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
+    Phase(steps=1200, levels={3: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
+    Phase(steps=1500, levels={2: 1.0}, bare=0.8, tokens=SHORT, beginning=0.5, shapes=0.3),
+    Phase(steps=1500, levels={2: 1.0}, beginning=0.35, shapes=0.3),
     Phase(steps=600, levels={1: 0.7, 2: 0.3}),
     Phase(steps=2000, levels={0: 0.6, 2: 0.4}),
 )
@@ -196,10 +201,10 @@ class Trainer:
         drawings = draw_pictures(rng, size, level, count, draw=drawer)
         latents = latents_of(drawings, size, level)
         captions = [drawing.caption for drawing in drawings]
-        prompts = make_batch(self.table, captions, rng, bare=phase.bare)
-        timestep = draw_timesteps(count, level, self.sigmas, generator)
+        prompts = make_batch(self.table, captions, rng, bare=phase.bare, length=phase.tokens)
+        timestep = draw_timesteps(count, level, self.sigmas, generator, beginning=phase.beginning)
         batch = add_noise(latents, timestep, level, self.sigmas, generator)
-        with torch.autocast(self.device, torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             context, pooled = self.networks.text(on(prompts, self.device))
             conditioning = Conditioning(
                 context=context,
@@ -247,7 +252,7 @@ def draw_pictures(
 ) -> list[Drawing]:
     """Draw pictures of a size, as large as a level needs them, and none of the exam's."""
     width, height = _latent_size(size, level)
-    scale = 8 if level < 2 else 4 * 2**level
+    scale = 8 if level < 2 else 16
     drawings: list[Drawing] = []
     while len(drawings) < count:
         drawing = draw(rng, (width * scale, height * scale))

@@ -9,7 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from tools.drawing import draw
-from tools.latents import LATENT_GAIN, add_noise, latent_of, noise_levels
+from tools.latents import (
+    LATENT_GAIN,
+    add_noise,
+    draw_kept_signal,
+    draw_timesteps,
+    latent_of,
+    noise_levels,
+)
 from tools.tiny_model import Conditioning, Pyramid
 from tools.tiny_preview import make_preview, preview
 from tools.tiny_vae import GAIN, block_means, draw_crops, make_vae, psnr
@@ -81,6 +88,18 @@ def test_target_leads_back_to_the_clean_latent() -> None:
     sigma = batch.sigma.view(-1, 1, 1, 1)
     state = batch.noisy * (sigma**2 + 1).sqrt()
     assert torch.allclose(state - sigma * batch.target / 2**level, clean, atol=1e-4)
+
+
+def test_a_share_of_the_inputs_shows_nothing_of_the_picture() -> None:
+    sigmas, generator = noise_levels(), torch.Generator().manual_seed(0)
+
+    timestep = draw_timesteps(4000, 0, sigmas, generator, beginning=0.5)
+    usual = draw_timesteps(4000, 0, sigmas, generator, beginning=0.0)
+    kept = draw_kept_signal(sigmas[timestep], generator)
+
+    assert 0.45 < (kept < 0.15).float().mean() < 0.6
+    assert (sigmas[usual] > 13.5).float().mean() < 0.05
+    assert usual.float().median() < 600
 
 
 def test_latents_come_straight_from_pictures() -> None:
