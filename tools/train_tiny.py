@@ -24,7 +24,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fooocus_core.text.tokens import CHUNK_LENGTH, Tokenizer
 from tools.drawing import Drawing, draw
@@ -78,11 +77,11 @@ class Phase:
 SHORT = 20  # tokens: every caption fits
 PHASES: tuple[Phase, ...] = (
     Phase(steps=1000, levels={4: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
-    Phase(steps=1200, levels={3: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
-    Phase(steps=1500, levels={2: 1.0}, bare=0.8, tokens=SHORT, beginning=0.5, shapes=0.3),
-    Phase(steps=1500, levels={2: 1.0}, beginning=0.35, shapes=0.3),
-    Phase(steps=600, levels={1: 0.7, 2: 0.3}),
-    Phase(steps=2000, levels={0: 0.6, 2: 0.4}),
+    Phase(steps=952, levels={3: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
+    Phase(steps=1248, levels={2: 1.0}, bare=0.8, tokens=SHORT, beginning=0.5, shapes=0.3),
+    Phase(steps=1000, levels={2: 1.0}, beginning=0.35, shapes=0.3),
+    Phase(steps=500, levels={1: 0.7, 2: 0.3}),
+    Phase(steps=1800, levels={0: 0.6, 2: 0.4}),
 )
 
 
@@ -204,7 +203,7 @@ class Trainer:
         prompts = make_batch(self.table, captions, rng, bare=phase.bare, length=phase.tokens)
         timestep = draw_timesteps(count, level, self.sigmas, generator, beginning=phase.beginning)
         batch = add_noise(latents, timestep, level, self.sigmas, generator)
-        with torch.autocast(self.device, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with torch.autocast(self.device, torch.bfloat16):
             context, pooled = self.networks.text(on(prompts, self.device))
             conditioning = Conditioning(
                 context=context,
