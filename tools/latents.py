@@ -68,6 +68,7 @@ def draw_timesteps(
     generator: torch.Generator,
     *,
     highest: float = SIGMA_MAX,
+    lowest: float = 0.0,
     beginning: float = 0.25,
 ) -> Tensor:
     """Draw timesteps as a Karras schedule visits them, down to where a level still matters.
@@ -78,11 +79,12 @@ def draw_timesteps(
         sigmas: Sigma of every timestep.
         generator: Source of the numbers.
         highest: Sigma to begin at.
+        lowest: Sigma to end at, where a level still matters there.
         beginning: Share of them that lie where a sampler begins, and sees next to nothing of the
             picture. Only there must it be drawn from the words: with a share of 0 a network learns
             to find it in the noise, and hardly any words.
     """
-    smallest = torch.tensor(0.03 * 2**level * (0.8 if level else 1.0))
+    smallest = torch.tensor(max(lowest, 0.03 * 2**level * (0.8 if level else 1.0)))
     place, choice = torch.rand(2, count, generator=generator)
     smallest = torch.where(choice < beginning, BEGINNING * highest, smallest)
     high, low = highest ** (1 / RAMP), smallest ** (1 / RAMP)

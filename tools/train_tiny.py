@@ -60,6 +60,7 @@ class Phase:
         levels: Which levels they train, and how often.
         bare: Share of the batches whose captions come without any other words.
         beginning: Share of the pictures that are drawn from the words alone.
+        lowest: Sigma below which nothing is trained.
         things: How much more an error counts where things stand than elsewhere.
         shapes: Share of pictures that must show one shape; the others show anything.
         tokens: How many a caption without other words is padded to; fewer are faster.
@@ -69,6 +70,7 @@ class Phase:
     levels: dict[int, float]
     bare: float = 0.25
     beginning: float = 0.25
+    lowest: float = 0.0
     things: float = 1.0
     shapes: float = 0.0
     tokens: int = CHUNK_LENGTH
@@ -79,7 +81,7 @@ PHASES: tuple[Phase, ...] = (
     Phase(steps=1000, levels={4: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
     Phase(steps=952, levels={3: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
     Phase(steps=1248, levels={2: 1.0}, bare=0.8, tokens=SHORT, beginning=0.5, shapes=0.3),
-    Phase(steps=1000, levels={2: 1.0}, beginning=0.35, shapes=0.3),
+    Phase(steps=4300, levels={2: 1.0}, beginning=0.4, shapes=0.3),
     Phase(steps=500, levels={1: 0.7, 2: 0.3}),
     Phase(steps=1800, levels={0: 0.6, 2: 0.4}),
 )
@@ -201,7 +203,14 @@ class Trainer:
         latents = latents_of(drawings, size, level)
         captions = [drawing.caption for drawing in drawings]
         prompts = make_batch(self.table, captions, rng, bare=phase.bare, length=phase.tokens)
-        timestep = draw_timesteps(count, level, self.sigmas, generator, beginning=phase.beginning)
+        timestep = draw_timesteps(
+            count,
+            level,
+            self.sigmas,
+            generator,
+            lowest=phase.lowest,
+            beginning=phase.beginning,
+        )
         batch = add_noise(latents, timestep, level, self.sigmas, generator)
         with torch.autocast(self.device, torch.bfloat16):
             context, pooled = self.networks.text(on(prompts, self.device))
