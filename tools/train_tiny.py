@@ -81,7 +81,7 @@ PHASES: tuple[Phase, ...] = (
     Phase(steps=1000, levels={4: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
     Phase(steps=952, levels={3: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
     Phase(steps=1248, levels={2: 1.0}, bare=0.8, tokens=SHORT, beginning=0.5, shapes=0.3),
-    Phase(steps=4300, levels={2: 1.0}, beginning=0.4, shapes=0.3),
+    Phase(steps=4300, levels={2: 1.0}, beginning=0.4, lowest=1.5, shapes=0.6),
     Phase(steps=500, levels={1: 0.7, 2: 0.3}),
     Phase(steps=1800, levels={0: 0.6, 2: 0.4}),
 )
