@@ -150,25 +150,19 @@ def loss_weight(sigma: Tensor, level: int) -> Tensor:
     return torch.minimum(seen + 1, 5 * seen).clamp(max=20.0)
 
 
-def noise_loss(
-    prediction: Tensor, batch: NoisyBatch, level: int, importance: Tensor | None = None
-) -> Tensor:
+def noise_loss(prediction: Tensor, batch: NoisyBatch, level: int) -> Tensor:
     """Return the weighted loss; fine levels are judged on their coarse means as well.
 
     Args:
         prediction: As the target of the batch.
         batch: What was asked.
         level: Of the batch.
-        importance: Factor on the error of each place, (B, 1, h, w); 1 where it is not given.
     """
     error = prediction - batch.target
-    if importance is None:
-        importance = torch.ones_like(error[:, :1])
-    squares = (error.square() * importance).mean((1, 2, 3))
-    loss = (squares * loss_weight(batch.sigma, level)).mean()
+    loss = (error.square().mean((1, 2, 3)) * loss_weight(batch.sigma, level)).mean()
     if level < 3:
         factor = 2 ** (3 - level)
         coarse = functional.avg_pool2d(error, factor) * factor
-        squares = (coarse.square() * functional.avg_pool2d(importance, factor)).mean((1, 2, 3))
+        squares = coarse.square().mean((1, 2, 3))
         loss = loss + (squares * loss_weight(batch.sigma, 3)).mean()
     return loss

@@ -54,7 +54,7 @@ class PromptBatch:
 
 
 def pad_chunk(words: Sequence[int], *, length: int = CHUNK_LENGTH) -> tuple[list[int], list[int]]:
-    """Put start and end around at most 75 rows and pad for both encoders to a length."""
+    """Put start and end around rows, cut what is too long, and pad both encoders to a length."""
     kept = list(words[: length - 2])
     rest = length - 2 - len(kept)
     body = [START, *kept, END]

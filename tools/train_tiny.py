@@ -23,13 +23,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fooocus_core.text.tokens import CHUNK_LENGTH, Tokenizer
 from tools.drawing import Drawing, draw
 from tools.exam import is_held_out
 from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels, noise_loss
-from tools.outlines import thing_mask
 from tools.prompts import WordTable, make_batch, plain_batch
 from tools.sheet import COLOURS
 from tools.tiny_model import Conditioning, Networks
@@ -61,7 +59,6 @@ class Phase:
         bare: Share of the batches whose captions come without any other words.
         beginning: Share of the pictures that are drawn from the words alone.
         lowest: Sigma below which nothing is trained.
-        things: How much more an error counts where things stand than elsewhere.
         shapes: Share of pictures that must show one shape; the others show anything.
         tokens: How many a caption without other words is padded to; fewer are faster.
     """
@@ -71,7 +68,6 @@ class Phase:
     bare: float = 0.25
     beginning: float = 0.25
     lowest: float = 0.0
-    things: float = 1.0
     shapes: float = 0.0
     tokens: int = CHUNK_LENGTH
 
@@ -225,10 +221,7 @@ class Trainer:
                 conditioning,
                 level=level,
             )
-        importance = 1 + (phase.things - 1) * coverage_of(
-            drawings, latents.shape[-2], latents.shape[-1]
-        )
-        loss = noise_loss(prediction.float().cpu(), batch, level, importance)
+        loss = noise_loss(prediction.float().cpu(), batch, level)
         return loss + 0.02 * (_excess(context) + _excess(pooled)).cpu()
 
 
@@ -273,12 +266,6 @@ def latents_of(drawings: list[Drawing], size: tuple[int, int], level: int) -> Te
     """Return the latents of pictures of a size at a level: (B, 4, h, w)."""
     width, height = _latent_size(size, level)
     return torch.stack([latent_of(drawing.image, (height, width), level) for drawing in drawings])
-
-
-def coverage_of(drawings: list[Drawing], height: int, width: int) -> Tensor:
-    """Return how much of each place of a latent is covered by things: (B, 1, h, w)."""
-    masks = [torch.from_numpy(thing_mask(drawing)).float()[None, None] for drawing in drawings]
-    return torch.cat([functional.adaptive_avg_pool2d(mask, (height, width)) for mask in masks])
 
 
 def _latent_size(size: tuple[int, int], level: int) -> tuple[int, int]:

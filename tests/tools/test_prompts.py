@@ -3,8 +3,12 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
+from fooocus_core.text.tokens import Tokenizer
+from tools.drawing import draw
 from tools.prompts import END, START, UNKNOWN, WordTable, make_batch, pad_chunk, plain_batch
+from tools.train_tiny import SHORT
 
 
 def letters(text: str) -> list[int]:
@@ -57,3 +61,17 @@ def test_a_plain_batch_is_one_chunk(table: WordTable) -> None:
 
 def _holds(chunk: list[int], words: list[int]) -> bool:
     return any(chunk[i : i + len(words)] == words for i in range(len(chunk)))
+
+
+def test_every_caption_fits_a_short_chunk() -> None:
+    tokenize, rng = Tokenizer().ids, random.Random(0)
+    captions = {draw(rng, (16, 16)).caption for _ in range(2000)}
+
+    assert max(len(tokenize(caption)) for caption in captions) <= SHORT - 2
+
+
+def test_a_plain_batch_may_be_shorter(table: WordTable) -> None:
+    whole, short = (plain_batch(table, ["a cat"], length=length) for length in (77, SHORT))
+
+    assert short.first.shape == (1, 1, SHORT)
+    assert torch.equal(whole.first[..., :SHORT], short.first)

@@ -102,6 +102,14 @@ def test_a_share_of_the_inputs_shows_nothing_of_the_picture() -> None:
     assert usual.float().median() < 600
 
 
+def test_weak_noise_can_be_left_out() -> None:
+    sigmas, generator = noise_levels(), torch.Generator().manual_seed(0)
+
+    timestep = draw_timesteps(1000, 2, sigmas, generator, lowest=1.5)
+
+    assert 1.4 < sigmas[timestep].min() < 2.0
+
+
 def test_latents_come_straight_from_pictures() -> None:
     pictures = draw_crops(random.Random(0), 2, 64)
     vae = make_vae()
