@@ -99,9 +99,9 @@ def total_steps() -> int:
 
 
 def learning_rate(step: int, base: float) -> float:
-    """Warm up over 100 steps, hold, and fall to a twentieth along a cosine in the last 40 %."""
+    """Warm up over 100 steps, hold, and fall to a twentieth along a cosine in the last 60 %."""
     place = step / total_steps()
-    fall = max(0.0, (place - 0.6) / 0.4)
+    fall = max(0.0, (place - 0.4) / 0.6)
     return (
         base * min(1.0, (step + 1) / 100) * (0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * fall)))
     )
