@@ -18,6 +18,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -73,38 +74,83 @@ class Phase:
     tokens: int = CHUNK_LENGTH
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycle:
+    """Phases over which the learning rate rises and falls once.
+
+    Attributes:
+        phases: One after the other.
+        height: Share of the learning rate that it rises to.
+        hold: Share of the steps after which it begins to fall.
+    """
+
+    phases: tuple[Phase, ...]
+    height: float = 1.0
+    hold: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """How many steps all phases have."""
+        return sum(phase.steps for phase in self.phases)
+
+    def rate(self, step: int) -> float:
+        """Share of the learning rate at a step: warm up, hold, fall to a twentieth on a cosine."""
+        fall = max(0.0, (step / self.steps - self.hold) / (1 - self.hold))
+        fallen = 0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * fall))
+        return self.height * min(1.0, (step + 1) / WARM_UP) * fallen
+
+
 SHORT = 20  # tokens: every caption fits
-PHASES: tuple[Phase, ...] = (
-    Phase(steps=500, levels={4: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
-    Phase(steps=600, levels={3: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
-    Phase(steps=1000, levels={2: 1.0}, bare=0.8, tokens=SHORT, beginning=0.5, shapes=0.5),
-    Phase(steps=3000, levels={2: 1.0}, beginning=0.4, lowest=1.5, shapes=0.6),
-    Phase(steps=400, levels={1: 0.7, 2: 0.3}),
-    Phase(steps=1600, levels={0: 0.6, 2: 0.4}),
+WARM_UP = 100  # steps
+CYCLES: tuple[Cycle, ...] = (
+    Cycle(
+        phases=(
+            Phase(steps=500, levels={4: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
+            Phase(steps=600, levels={3: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
+            Phase(steps=1000, levels={2: 1.0}, bare=0.8, tokens=SHORT, beginning=0.5, shapes=0.5),
+            Phase(steps=3000, levels={2: 1.0}, beginning=0.4, lowest=1.5, shapes=0.6),
+            Phase(steps=400, levels={1: 0.7, 2: 0.3}),
+            Phase(steps=1600, levels={0: 0.6, 2: 0.4}),
+        ),
+        hold=0.4,
+    ),
+    # What was learned, more exactly.
+    Cycle(
+        phases=(
+            Phase(steps=1500, levels={2: 1.0}, beginning=0.4, shapes=0.6),
+            Phase(steps=700, levels={1: 1.0}, shapes=0.5),
+            Phase(steps=2500, levels={0: 0.6, 1: 0.2, 2: 0.2}, shapes=0.5),
+        ),
+        height=0.4,
+    ),
 )
+
+
+def cycle_at(step: int) -> tuple[Cycle, int]:
+    """Return the cycle that a step belongs to, and its number within."""
+    for cycle in CYCLES:
+        if step < cycle.steps:
+            return cycle, step
+        step -= cycle.steps
+    raise ValueError("the training has fewer steps")
 
 
 def phase_at(step: int) -> Phase:
     """Return the phase that a step belongs to."""
-    for phase in PHASES:
-        if step < phase.steps:
-            return phase
-        step -= phase.steps
-    return PHASES[-1]
+    cycle, step = cycle_at(step)
+    ends = accumulate(phase.steps for phase in cycle.phases)
+    return next(p for p, end in zip(cycle.phases, ends, strict=True) if step < end)
 
 
 def total_steps() -> int:
     """Return how many steps the whole training has."""
-    return sum(phase.steps for phase in PHASES)
+    return sum(cycle.steps for cycle in CYCLES)
 
 
 def learning_rate(step: int, base: float) -> float:
-    """Warm up over 100 steps, hold, and fall to a twentieth along a cosine in the last 60 %."""
-    place = step / total_steps()
-    fall = max(0.0, (place - 0.4) / 0.6)
-    return (
-        base * min(1.0, (step + 1) / 100) * (0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * fall)))
-    )
+    """Return the learning rate at a step, of which ``base`` is the highest."""
+    cycle, step = cycle_at(step)
+    return base * cycle.rate(step)
 
 
 class Trainer:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import random
+from itertools import groupby
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tools.latents import (
 from tools.tiny_model import Conditioning, Pyramid
 from tools.tiny_preview import make_preview, preview
 from tools.tiny_vae import GAIN, block_means, draw_crops, make_vae, psnr
+from tools.train_tiny import CYCLES, WARM_UP, Cycle, Phase, phase_at, total_steps
 
 
 def conditioning() -> Conditioning:
@@ -136,3 +138,28 @@ def test_preview_has_the_published_size() -> None:
 
     assert sum(parameter.numel() for parameter in network.parameters()) == 52395
     assert preview(network, torch.zeros(1, 4, 9, 12)).shape == (1, 3, 18, 24)
+
+
+def test_the_learning_rate_rises_and_falls_once_in_a_cycle() -> None:
+    cycle = Cycle(phases=(Phase(steps=300, levels={4: 1.0}), Phase(steps=700, levels={2: 1.0})))
+    rates = [cycle.rate(step) for step in range(cycle.steps)]
+    top = rates.index(max(rates))
+    assert top == WARM_UP - 1
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(0.05, abs=0.001)
+
+
+def test_a_cycle_holds_its_rate_and_begins_lower_if_told() -> None:
+    cycle = Cycle(phases=(Phase(steps=1000, levels={2: 1.0}),), height=0.4, hold=0.5)
+    assert {cycle.rate(step) for step in range(WARM_UP, 500)} == {0.4}
+    assert cycle.rate(600) < 0.4
+
+
+def test_every_step_of_the_training_has_its_phase_and_none_is_beyond() -> None:
+    phases = [phase_at(step) for step in range(total_steps())]
+    planned = [phase for cycle in CYCLES for phase in cycle.phases]
+    assert [phase for phase, _ in groupby(phases)] == planned
+    assert [phases.count(phase) for phase in planned] == [phase.steps for phase in planned]
+    with pytest.raises(ValueError, match="fewer steps"):
+        phase_at(total_steps())
