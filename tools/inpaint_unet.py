@@ -26,7 +26,8 @@ PATCH_FILE = inpaint_files(InpaintEngine.V2_6)[-1].name
 NAME_START = "diffusion_model."
 FEED_CHANNELS = 5
 HEAD_GAIN = 2.0
-# What the two lowest levels are made of, less what would make the file too large.
+# What the two lowest levels are made of, less what would make the file too large, and what puts
+# out the noise.
 LEARNING = (
     "input_blocks.7.0.in_layers.2.weight",
     "input_blocks.7.0.out_layers.3.weight",
@@ -50,14 +51,9 @@ LEARNING = (
     "output_blocks.3.0.skip_connection.weight",
     "output_blocks.3.1.transformer_blocks.0.attn1.",
     "output_blocks.3.2.conv.weight",
-)
-# The last block is not trained but solved.
-SOLVED = (
-    "output_blocks.9.0.skip_connection.weight",
-    "output_blocks.9.0.skip_connection.bias",
     "output_blocks.9.0.out_layers.3.weight",
+    "output_blocks.9.0.skip_connection.",
 )
-
 Parts = tuple[Tensor, Tensor, Tensor]
 
 
@@ -76,12 +72,8 @@ class InpaintUNet:
     def __init__(self, unet: Any, device: str) -> None:
         self.head = make_head(unet.conv_in.weight.detach()).to(device)
         self.unet = unet.to(device).requires_grad_(False)
-        self.changing = _parameters(unet, (*LEARNING, *SOLVED))
-        self.learning = [
-            parameter.requires_grad_(True)
-            for name, parameter in self.changing.items()
-            if name.startswith(tuple(NAME_START + start for start in LEARNING))
-        ]
+        self.changing = _parameters(unet, LEARNING)
+        self.learning = [weight.requires_grad_(True) for weight in self.changing.values()]
         self.base = {name: weight.detach().clone() for name, weight in self.changing.items()}
 
     def __call__(self, lesson: Lesson) -> Tensor:

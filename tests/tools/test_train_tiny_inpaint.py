@@ -40,7 +40,7 @@ def trainer(tmp_path: Path) -> Trainer:
 
 def small_steps(trainer: Trainer, count: int) -> None:
     for _ in range(count):
-        rng = random.Random(trainer.step)
+        rng = random.Random(trainer.descent.step)
         trainer.learn(draw_lesson(rng, trainer.words, 1, part=PART))
 
 
@@ -121,24 +121,16 @@ def test_files_are_read_by_the_pipeline_as_they_were_trained(
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = Trainer(tmp_path, seed=0, steps=4, rate=1e-3)
     small_steps(whole, 1)
-    whole.save()
+    whole.descent.save()
     small_steps(whole, 1)
 
     stopped = Trainer(tmp_path, seed=0, steps=4, rate=1e-3)
-    stopped.load()
+    stopped.descent.load()
     small_steps(stopped, 1)
 
     pairs = zip(whole.model.learning, stopped.model.learning, strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
-    assert stopped.step == 2
-
-
-def test_finishing_solves_the_last_block(trainer: Trainer) -> None:
-    name = "diffusion_model.output_blocks.9.0.skip_connection.weight"
-
-    trainer.finish(1, part=PART)
-
-    assert not torch.equal(trainer.model.changing[name], trainer.model.base[name])
+    assert stopped.descent.step == 2
 
 
 def test_shipped_files_belong_to_the_shipped_checkpoint(shipped: Path, trainer: Trainer) -> None:
