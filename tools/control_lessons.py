@@ -8,6 +8,7 @@ few times, every time under other noise. Knows no network but the text encoders.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,19 +21,26 @@ from fooocus_core.choices import ControlKind
 from fooocus_core.params import ControlParams, ImagePrompt, Size
 from fooocus_core.unet.controlnet import make_hint
 from fooocus_core.workflows.image_prompt import control_picture
-from tools.drawing import Drawing, draw
+from tools.drawing import POSITIONS, Drawing, draw, plural
+from tools.drawing import SIZES as SIZE_WORDS
+from tools.figures import SHAPES
 from tools.image_prompt_lessons import PIXELS, Lesson
 from tools.inpaint_lessons import STYLES, Words
 from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels
 from tools.train_tiny import DEFAULT_SIZE, SIZES, size_numbers
 
-DROP = 0.2
+DROP, MISSAY = 0.1, 0.6  # shares of the captions that are left out, and of those that are wrong
 # One below the lowest level of the UNet: no noise weaker than 0.8. Control pictures act in the
 # first half of a run unless a request asks for more.
 STRONG, STRONG_SHARE = 5, 0.8
 BEGINNING = 0.4  # share of the lessons where only the control picture tells what is where
 USUAL = (*SIZES, *len(SIZES) * (DEFAULT_SIZE,))
 GROUP = 4  # drawings of one size
+ALIKE = (  # words that stand for each other in captions that are wrong
+    (*SHAPES,),
+    tuple(plural(shape) for shape in SHAPES),
+    tuple(word for word in SIZE_WORDS if word),
+)
 SHOWINGS, WINDOW = 6, 12  # how often a group is shown, and among how many it is chosen
 
 Look = Callable[[Tensor], Tensor]
@@ -104,12 +112,14 @@ class Course:
         level: How often the latents are halved.
         noises: How often each drawing is in a lesson, every time under other noise.
         drop: Share of the captions that are left out.
+        missay: Share of the others that say another shape, size and place.
         sigma: Noise level of all; ``None`` draws one for each.
     """
 
     level: int
     noises: int = 1
     drop: float = DROP
+    missay: float = MISSAY
     sigma: float | None = None
 
 
@@ -128,6 +138,7 @@ def make_lesson(rng: random.Random, words: Words, group: Group, course: Course) 
     else:
         timestep = (sigmas - course.sigma).abs().argmin().repeat(count)
     said = [caption if rng.random() > course.drop else "" for caption in group.captions]
+    said = [missay(caption, rng) if rng.random() < course.missay else caption for caption in said]
     context, pooled = words.encode(said, rng.choice(STYLES))
     return Lesson(
         noise=add_noise(clean, timestep, course.level, sigmas, generator),
@@ -136,3 +147,17 @@ def make_lesson(rng: random.Random, words: Words, group: Group, course: Course) 
         pooled=pooled.repeat_interleave(course.noises, 0),
         size_numbers=size_numbers(group.size, timestep, generator),
     )
+
+
+def missay(caption: str, rng: random.Random) -> str:
+    """Say other shapes, other sizes and no place: a control picture is to count for more."""
+    for position in POSITIONS:
+        caption = caption.replace(f" {position}", "")
+    return re.sub("[a-z]+", lambda found: _another(found[0], rng), caption)
+
+
+def _another(word: str, rng: random.Random) -> str:
+    for words in ALIKE:
+        if word in words:
+            return rng.choice(words)
+    return word

@@ -43,6 +43,10 @@ NATURAL: dict[str, tuple[str, ...]] = {
 EMPTY = "white"  # what is mostly behind things of which nothing is said but themselves
 UNSAID = (0.03, 0.4)  # how often a background is not mentioned: any, and the empty one
 COLOURLESS = 0.12  # how often the colour of a shape is not mentioned
+# How far things stray, as a share, in what the embedded model learns to draw in the end: about a
+# pixel of the latent. Where they may lie a little further no outline can be told before it is seen,
+# and stripes of any number grow into each other.
+WANDER = 0.2
 COUNTS: dict[int, tuple[str, ...]] = {2: ("two", "2"), 3: ("three", "3")}
 
 
@@ -64,7 +68,8 @@ def _article(words: str) -> str:
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
-def _plural(noun: str) -> str:
+def plural(noun: str) -> str:
+    """Return the plural of a shape's name."""
     return noun + ("es" if noun.endswith("s") else "s")
 
 
@@ -97,9 +102,8 @@ def _around(colour: str, rng: random.Random) -> str:
 def _shape_at(
     sheet: Sheet, shape: str, colour: str, place: tuple[float, float], size: float
 ) -> None:
-    rng = sheet.rng
-    x, y = (fraction + rng.uniform(-0.03, 0.03) for fraction in place)
-    pen, paint = sheet.place(shape, colour, (x, y, size * rng.uniform(0.9, 1.1)))
+    x, y = (fraction + sheet.stray(0.03) for fraction in place)
+    pen, paint = sheet.place(shape, colour, (x, y, size * (1 + sheet.stray(0.1))))
     SHAPES[shape](pen, paint, sheet.behind)
 
 
@@ -146,7 +150,7 @@ def equal_shapes(sheet: Sheet) -> str:
     for index in range(count):
         place = ((index + 1) / (count + 1) if count == 3 else 0.28 + 0.44 * index, 0.5)
         _shape_at(sheet, shape, colour, place, 0.17 if count == 2 else 0.1)
-    words = (rng.choice(COUNTS[count]), _said(colour, rng), _plural(shape))
+    words = (rng.choice(COUNTS[count]), _said(colour, rng), plural(shape))
     return " ".join(filter(None, words)) + _perhaps_on(background, rng)
 
 
@@ -164,7 +168,7 @@ def stripes(sheet: Sheet) -> str:
     rng = sheet.rng
     first, second = _two(rng)
     sheet.fill(second)
-    colour, count, upright = vary(COLOURS[first], rng), rng.choice([4, 5, 6]), rng.random() < 0.5
+    colour, count, upright = vary(COLOURS[first], rng), sheet.count(), rng.random() < 0.5
     width, height = sheet.image.size
     length = width if upright else height
     for index in range(count):
@@ -182,7 +186,7 @@ def checks(sheet: Sheet) -> str:
     first, second = _two(rng)
     sheet.fill(second)
     sheet.cover("checks", first, second)
-    colour, cell = vary(COLOURS[first], rng), sheet.unit / rng.choice([4, 5, 6])
+    colour, cell = vary(COLOURS[first], rng), sheet.unit / sheet.count()
     width, height = sheet.image.size
     for row in range(int(height / cell) + 1):
         for column in range(row % 2, int(width / cell) + 1, 2):
@@ -199,7 +203,7 @@ def dots(sheet: Sheet) -> str:
     colour, background = _two(rng)
     sheet.fill(background)
     sheet.facts.pattern = Pattern(kind="dots", colours=(colour, background))
-    dot, columns = vary(COLOURS[colour], rng), rng.choice([4, 5, 6])
+    dot, columns = vary(COLOURS[colour], rng), sheet.count()
     width, height = sheet.image.size
     rows = max(1, round(columns * height / width))
     for row in range(rows):
@@ -276,7 +280,7 @@ def thing(sheet: Sheet) -> str:
         tail, y = _on(background, rng), 0.52
     else:
         tail, y = _somewhere(sheet, noun, plainly=not named and kind > 0.8)
-    x, size = 0.5 + rng.uniform(-0.1, 0.1), rng.uniform(0.27, 0.34)
+    x, size = 0.5 + sheet.stray(0.1), 0.305 + sheet.stray(0.035)
     THINGS[noun](*sheet.place(noun, colour, (x, y, size)), rng)
     return _thing_words(noun, colour if named else "", rng) + tail
 
@@ -325,7 +329,7 @@ def sitting(sheet: Sheet) -> str:
         background = rng.choice([name for name in COLOURS if name != colour])
         sheet.fill(background)
         tail = _on(background, rng)
-    x, size = 0.5 + rng.uniform(-0.08, 0.08), rng.uniform(0.27, 0.33)
+    x, size = 0.5 + sheet.stray(0.08), 0.3 + sheet.stray(0.03)
     if on_chair:
         chair(*sheet.place("chair", "brown", (x, ground + 0.1, size * 1.15)), rng)
     y = ground if on_chair else ground + 0.1
@@ -350,18 +354,21 @@ SUBJECTS: tuple[tuple[Callable[[Sheet], str], float], ...] = (
 )
 
 
-def draw(rng: random.Random, size: tuple[int, int], *, shapes: float = 0.0) -> Drawing:
+def draw(
+    rng: random.Random, size: tuple[int, int], *, shapes: float = 0.0, wander: float = 1.0
+) -> Drawing:
     """Draw one random picture of the world.
 
     Args:
         rng: Source of every choice; the same state gives the same drawing.
         size: (width, height) in pixels.
         shapes: Share of pictures that must show one shape; the others show anything.
+        wander: How far things stray from their places and sizes, as a share of the whole of it.
 
     Returns:
         The drawing; its caption describes it in plain lower-case English.
     """
-    sheet = Sheet(Image.new("RGB", size), rng)
+    sheet = Sheet(Image.new("RGB", size), rng, wander)
     subjects, weights = zip(*SUBJECTS, strict=True)
     is_shape = shapes > 0 and rng.random() < shapes
     caption = (one_shape if is_shape else rng.choices(subjects, weights)[0])(sheet)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tools.drawing import Drawing, draw
+from tools.drawing import WANDER, Drawing, draw
 from tools.figures import Colour
 
 PAPER: Colour = (246, 246, 246)
@@ -33,8 +33,8 @@ class Sheetlike:
 
 
 def draw_in_ink(rng: random.Random, size: tuple[int, int]) -> Drawing:
-    """Draw one random picture of the world as :func:`tools.drawing.draw` does, in ink."""
-    drawing = draw(rng, size)
+    """Draw one random picture of the world as the embedded model learns to, but in ink."""
+    drawing = draw(rng, size, wander=WANDER)
     return replace(drawing, image=outlined(drawing.image))
 
 

@@ -50,19 +50,20 @@ SNOW: dict[str, Colour] = {
 
 
 def _stars(sheet: Sheet, horizon: float) -> None:
-    rng = sheet.rng
-    for _ in range(rng.randint(25, 45)):
-        pen = sheet.pen(rng.random(), rng.uniform(0, horizon - 0.03), rng.uniform(0.004, 0.008))
-        pen.disc(0, 0, 1, (240, 240, 220))
+    rng, usual = sheet.rng, random.Random(0)
+    for _ in range(round(sheet.settle(35, rng.randint(25, 45)))):
+        x = sheet.settle(usual.random(), rng.random())
+        y = sheet.settle(usual.random(), rng.random()) * (horizon - 0.03)
+        sheet.pen(x, y, rng.uniform(0.004, 0.008)).disc(0, 0, 1, (240, 240, 220))
 
 
 def _heaven(sheet: Sheet, time: str, horizon: float) -> None:
     rng = sheet.rng
     top, bottom = SKIES[time]
     sheet.band(vary(top, rng), vary(bottom, rng), 0.0, horizon)
-    x = rng.uniform(0.2, 0.8)
+    x = sheet.settle(0.3, rng.uniform(0.2, 0.8))  # beside what stands in the middle
     if time == "day":
-        figures.sun(sheet.pen(x, rng.uniform(0.14, 0.22), 0.08), (255, 238, 130))
+        figures.sun(sheet.pen(x, 0.18 + sheet.stray(0.04), 0.08), (255, 238, 130))
     elif time == "sunset":
         figures.sun(sheet.pen(x, horizon - 0.03, 0.12), (255, 218, 120))
     else:
@@ -76,10 +77,10 @@ def _ridge(sheet: Sheet, time: str, horizon: float) -> None:
     pen = Pen(sheet.image, Place(x=0, y=0, size=1))
     for index in range(4):
         x, top = (
-            width * (index + rng.uniform(0.1, 0.9)) / 4,
-            height * (horizon - rng.uniform(0.2, 0.38)),
+            width * (index + 0.5 + sheet.stray(0.4)) / 4,
+            height * (horizon - 0.29 + sheet.stray(0.09)),
         )
-        half, foot = width * rng.uniform(0.2, 0.3), height * horizon
+        half, foot = width * (0.25 + sheet.stray(0.05)), height * horizon
         pen.polygon([(x, top), (x - half, foot), (x + half, foot)], vary(RIDGES[time], rng))
         cap = 0.07 * height / (foot - top)
         snow = top + cap * (foot - top)
@@ -90,7 +91,7 @@ def landscape(sheet: Sheet, kind: str, time: str) -> float:
     """Draw a landscape and return where its horizon lies, as a fraction of the height."""
     rng = sheet.rng
     sheet.facts.scene = (kind, time)
-    horizon = rng.uniform(0.5, 0.64)
+    horizon = 0.57 + sheet.stray(0.07)
     _heaven(sheet, time, horizon)
     if kind == "mountains":
         _ridge(sheet, time, horizon)

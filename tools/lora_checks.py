@@ -23,7 +23,7 @@ from fooocus_core.choices import Sampler, Scheduler
 from fooocus_core.performance import PerformanceMode
 from fooocus_core.sampling.noise_levels import noise_model
 from fooocus_core.sampling.run import SamplingRun
-from tools.drawing import Drawing, draw
+from tools.drawing import WANDER, Drawing, draw
 from tools.few_steps import Estimate, Road, plan_road
 from tools.ink import look_at, outlined
 from tools.latents import LATENT_GAIN
@@ -74,7 +74,7 @@ def draw_tests(count: int, level: int) -> list[Drawing]:
     rng, found = random.Random(SEED), list[Drawing]()
     width, height = coarse_size(level)
     while len(found) < count:
-        drawing = draw(rng, (16 * width, 16 * height))
+        drawing = draw(rng, (16 * width, 16 * height), wander=WANDER)
         if drawing.background and drawing.facts.things:
             found.append(drawing)
     return found

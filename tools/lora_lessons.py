@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from fooocus_core.performance import PerformanceMode
 from fooocus_core.sampling.noise_levels import NoiseModel
 from tools.coarse_unet import CoarseUNet
-from tools.drawing import draw
+from tools.drawing import WANDER, draw
 from tools.few_steps import Estimate, Road, Visited, plan_road
 from tools.inpaint_lessons import STYLES, Words
 from tools.latents import (
@@ -37,6 +38,7 @@ STYLE_DROP, MODE_DROP = 0.12, 0.05  # shares of the captions that are left out
 GUIDANCE = 4.0
 LIMIT = 1.05 * LATENT_GAIN  # no drawing has more; guidance without measure would go beyond
 ALONE, SHOWN = 0.5, 0.25  # shares of the pictures that only the UNet, only the drawing leads to
+SETTLED: Drawer = partial(draw, wander=WANDER)  # as the UNet learned to
 EVEN = 6.0  # noise level at which the guided UNet and the drawing count equally
 
 Weights = Mapping[str, Tensor]
@@ -66,7 +68,7 @@ class Frame:
     part: int = 1
 
     def latents(
-        self, rng: random.Random, size: tuple[int, int], drawer: Drawer = draw
+        self, rng: random.Random, size: tuple[int, int], drawer: Drawer = SETTLED
     ) -> tuple[Tensor, list[str]]:
         """Draw pictures; returns their latents and captions."""
         width, height = (side // self.part for side in size)

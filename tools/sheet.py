@@ -81,6 +81,7 @@ class Sheet:
 
     image: Image.Image
     rng: random.Random
+    wander: float = 1.0  # share of how far things may stray
     behind: Colour = (0, 0, 0)
     facts: Facts = field(default_factory=Facts)
 
@@ -88,6 +89,18 @@ class Sheet:
     def unit(self) -> int:
         """Shorter side in pixels: sizes of things are fractions of it."""
         return min(self.image.size)
+
+    def stray(self, amount: float) -> float:
+        """Draw how far something lies from where it should: at most ``amount`` to either side."""
+        return self.settle(0.0, self.rng.uniform(-amount, amount))
+
+    def settle(self, usual: float, drawn: float) -> float:
+        """Return what was drawn, or something nearer to what is usual if things hardly stray."""
+        return usual + (drawn - usual) * self.wander
+
+    def count(self) -> int:
+        """Draw how many stripes, checks or columns of dots a pattern has."""
+        return round(self.settle(5, self.rng.choice([4, 5, 6])))
 
     def pen(self, x: float, y: float, size: float) -> Pen:
         """Return a pen for a place given in fractions of the picture."""

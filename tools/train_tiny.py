@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from fooocus_core.text.tokens import CHUNK_LENGTH, Tokenizer
-from tools.drawing import Drawing, draw
+from tools.drawing import WANDER, Drawing, draw
 from tools.exam import is_held_out
 from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels, noise_loss
 from tools.muon import MuonAndAdamW
@@ -62,6 +62,7 @@ class Phase:
         beginning: Share of the pictures that are drawn from the words alone.
         lowest: Sigma below which nothing is trained.
         shapes: Share of pictures that must show one shape; the others show anything.
+        wander: How far things stray from their places and sizes, as a share of the whole of it.
         tokens: How many a caption without other words is padded to; fewer are faster.
     """
 
@@ -71,6 +72,7 @@ class Phase:
     beginning: float = 0.25
     lowest: float = 0.0
     shapes: float = 0.0
+    wander: float = WANDER
     tokens: int = CHUNK_LENGTH
 
 
@@ -105,23 +107,14 @@ WARM_UP = 100  # steps
 CYCLES: tuple[Cycle, ...] = (
     Cycle(
         phases=(
-            Phase(steps=500, levels={4: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
-            Phase(steps=600, levels={3: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
+            Phase(steps=400, levels={4: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
+            Phase(steps=1000, levels={3: 1.0}, bare=1.0, tokens=SHORT, beginning=1.0, shapes=0.5),
             Phase(steps=1000, levels={2: 1.0}, bare=0.8, tokens=SHORT, beginning=0.5, shapes=0.5),
-            Phase(steps=3000, levels={2: 1.0}, beginning=0.4, lowest=1.5, shapes=0.6),
-            Phase(steps=400, levels={1: 0.7, 2: 0.3}),
-            Phase(steps=1600, levels={0: 0.6, 2: 0.4}),
+            Phase(steps=1800, levels={2: 1.0}, bare=0.5, beginning=0.4, lowest=1.5, shapes=0.5),
+            Phase(steps=300, levels={1: 0.7, 2: 0.3}, shapes=0.4),
+            Phase(steps=1400, levels={0: 0.6, 1: 0.1, 2: 0.3}, shapes=0.4),
         ),
         hold=0.4,
-    ),
-    # What was learned, more exactly.
-    Cycle(
-        phases=(
-            Phase(steps=1500, levels={2: 1.0}, beginning=0.4, shapes=0.6),
-            Phase(steps=700, levels={1: 1.0}, shapes=0.5),
-            Phase(steps=2500, levels={0: 0.6, 1: 0.2, 2: 0.2}, shapes=0.5),
-        ),
-        height=0.4,
     ),
 )
 
@@ -231,7 +224,7 @@ class Trainer:
     ) -> Tensor:
         size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
         count = BATCH[level]
-        drawer = partial(draw, shapes=phase.shapes)
+        drawer = partial(draw, shapes=phase.shapes, wander=phase.wander)
         drawings = draw_pictures(rng, size, level, count, draw=drawer)
         latents = latents_of(drawings, size, level)
         captions = [drawing.caption for drawing in drawings]

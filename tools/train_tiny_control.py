@@ -131,15 +131,15 @@ def clean_errors(
 
     Returns:
         Per noise level of ``TEST_SIGMAS``: the level, then the root mean square error of the
-        estimated clean latent, all with captions: of the UNet alone, with a black control picture,
-        and with the drawing's. What the second is better than the first, the control net does
-        without looking.
+        estimated clean latent, all with captions of other shapes: of the UNet alone, with a black
+        control picture, and with the drawing's. What the second is better than the first, the
+        control net does without looking.
     """
     model, found = trainer.model, []
     groups = [_unseen(trainer, index, size) for index in range(pictures)]
     black = model.look(torch.zeros(1, 3, size[1], size[0])).half()
     for sigma in TEST_SIGMAS:
-        course = Course(level=level, drop=0.0, sigma=sigma)
+        course = Course(level=level, drop=0.0, missay=1.0, sigma=sigma)
         errors = [0.0, 0.0, 0.0]
         for index, group in enumerate(groups):
             rng = random.Random(f"{TEST_SEED} {sigma} {index}")

@@ -16,7 +16,16 @@ from fooocus_core.images.preprocessors import canny_pyramid, cpds
 from fooocus_core.loading.checkpoint import build_checkpoint
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
-from tools.control_lessons import SHOWINGS, WINDOW, Album, Course, Group, make_group, make_lesson
+from tools.control_lessons import (
+    SHOWINGS,
+    WINDOW,
+    Album,
+    Course,
+    Group,
+    make_group,
+    make_lesson,
+    missay,
+)
 from tools.drawing import Drawing, draw
 from tools.inpaint_lessons import Words
 from tools.latents import latent_of
@@ -100,3 +109,16 @@ def test_an_album_shows_the_same_drawings_a_few_times_and_then_others() -> None:
 
     assert len({id(group) for group in shown}) < len(shown)
     assert all(later is not group for group in shown)
+
+
+def test_a_wrong_caption_keeps_its_colours_and_says_no_place() -> None:
+    rng = random.Random(2)
+    said = "a small red circle on the left, blue background"
+
+    wrong = [missay(said, rng) for _ in range(40)]
+
+    assert all("red" in words and words.endswith(", blue background") for words in wrong)
+    assert not any("left" in words for words in wrong)
+    assert len(set(wrong)) > 10
+    assert missay("two red stars on white", rng).split()[2].endswith("s")
+    assert missay("a sunset over the sea", rng) == "a sunset over the sea"

@@ -4,11 +4,12 @@ import random
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tools.drawing import draw
+from tools.drawing import WANDER, Drawing, draw
 from tools.landscapes import GROUNDS, TIMES, draw_landscape
 from tools.picture_checks import SceneJudge, border_colour
-from tools.sheet import COLOURS
+from tools.sheet import COLOURS, Sheet
 
 SIZE = (144, 112)
 
@@ -24,6 +25,26 @@ def test_seeds_draw_different_pictures() -> None:
     captions = {draw(random.Random(seed), SIZE).caption for seed in range(40)}
 
     assert len(captions) > 30
+
+
+def test_things_stray_as_far_as_they_may_and_nothing_else_differs() -> None:
+    def drawn(wander: float) -> Drawing:
+        return draw(random.Random(8), (64, 48), shapes=1.0, wander=wander)
+
+    exact, little, far = (drawn(wander) for wander in (0.0, 0.5, 1.0))
+    places = np.array([drawing.facts.things[0].place for drawing in (exact, little, far)])
+    assert exact.caption == far.caption
+    assert places[1] - places[0] == pytest.approx((places[2] - places[0]) / 2)
+    assert (places[2] != places[0]).all()
+
+
+@pytest.mark.parametrize(("wander", "counts"), [(1.0, {4, 5, 6}), (WANDER, {5})])
+def test_patterns_are_of_one_number_where_things_hardly_stray(
+    wander: float, counts: set[int]
+) -> None:
+    sheet = Sheet(Image.new("RGB", SIZE), random.Random(1), wander)
+
+    assert {sheet.count() for _ in range(60)} == counts
 
 
 def test_a_plain_background_has_the_colour_of_the_caption() -> None:

@@ -5,7 +5,7 @@ import random
 import numpy as np
 from PIL import Image
 
-from tools.drawing import draw
+from tools.drawing import WANDER, draw
 from tools.ink import INK, PAPER, draw_in_ink, edges, look_at, outlined
 
 SIZE = (288, 224)
@@ -40,7 +40,8 @@ def test_ink_is_told_from_colours() -> None:
 
 
 def test_a_drawing_in_ink_shows_what_the_same_drawing_in_colour_shows() -> None:
-    plain, drawn = draw(random.Random(4), SIZE), draw_in_ink(random.Random(4), SIZE)
+    plain = draw(random.Random(4), SIZE, wander=WANDER)
+    drawn = draw_in_ink(random.Random(4), SIZE)
 
     assert drawn.caption == plain.caption
     assert drawn.image.tobytes() == outlined(plain.image).tobytes()

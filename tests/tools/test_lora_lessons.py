@@ -114,4 +114,5 @@ def test_lessons_of_the_style_show_ink_on_paper(base: Base) -> None:
     state = noise.noisy * (sigma**2 + 1).sqrt()
     clean = state - sigma * noise.target / 2**SMALL.level
     paper = (246 / 127.5 - 1) * LATENT_GAIN
-    assert torch.allclose(clean[:, :3].flatten(1).median(1).values, torch.tensor(paper), atol=0.05)
+    brightest = clean[:, :3].flatten(1).amax(1)
+    assert torch.allclose(brightest, torch.tensor(paper), atol=0.05)
