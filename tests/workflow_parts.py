@@ -40,7 +40,7 @@ MOVING_PLANS = {
     "no": replace(_MOVING, streaming=Streaming.LAYERS, text_device=torch.device("cpu")),
     "no, others stay": replace(_MOVING, stays=True, streaming=Streaming.LAYERS),
 }
-# test_generate.py makes pictures in each of them; by default others are content with two.
+# By default test_generate.py is content with two, and others make none.
 MEMORY_MODES = [
     pytest.param(plan, id=name, marks=() if name in {"normal", "no"} else pytest.mark.slow)
     for name, plan in MOVING_PLANS.items()

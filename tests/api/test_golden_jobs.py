@@ -34,7 +34,7 @@ BASE_URL = "http://127.0.0.1:8888"
 URL = "/v1/generation/text-to-image"
 
 
-# By default tests/core makes them all; here are those whose requests say most.
+# By default those whose requests say most are made here, the others in tests/core.
 ENOUGH = ("t2i_plain", "t2i_styles_2img", "overwrites", "expansion")
 JOBS = [
     pytest.param(job, marks=[] if job in ENOUGH else [pytest.mark.slow])

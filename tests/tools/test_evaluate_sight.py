@@ -32,12 +32,14 @@ def test_what_is_held_out_is_the_same_each_time() -> None:
     assert [drawing.caption for drawing in once] == [drawing.caption for drawing in again]
 
 
+@pytest.mark.slow
 def test_the_companions_name_colours_and_kinds(viewer: Viewer) -> None:
     scores = score_words(viewer, drawings(40))
 
     assert scores[ALL_NAMED].right >= 0.85 * 40
 
 
+@pytest.mark.slow
 def test_the_masks_cover_what_is_drawn(viewer: Viewer) -> None:
     bare = [drawing for drawing in drawings(60) if not drawing.facts.things][:6]
 

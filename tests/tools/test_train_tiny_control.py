@@ -95,6 +95,7 @@ def test_an_untrained_control_net_adds_nothing(level: int, trainer: Trainer) -> 
     assert torch.equal(with_hint, without)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 1])
 def test_steps_make_the_loss_fall(level: int, trainer: Trainer) -> None:
     if level:
@@ -117,6 +118,7 @@ def test_steps_leave_the_unet_and_the_constructed_layers_as_they_are(trainer: Tr
     assert all(torch.equal(one, other) for one, other in zip(before, frozen, strict=True))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     trainer: Trainer, tmp_path: Path
 ) -> None:

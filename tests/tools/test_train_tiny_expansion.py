@@ -68,6 +68,7 @@ def test_before_training_all_words_left_are_equally_likely(trainer: Trainer) -> 
     assert loss.item() == pytest.approx(sum(map(math.log, choices)) / len(choices), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     trainer: Trainer, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def test_files_are_read_by_the_pipeline_as_they_were_trained(
     assert len(patched.values) == len(wanted)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = Trainer(tmp_path, seed=0, steps=4, rate=1e-3)
     small_steps(whole, 1)

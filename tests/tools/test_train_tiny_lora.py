@@ -42,6 +42,7 @@ def trainer(base: Base, folder: Path, kind: Kind = Kind.LIGHTNING) -> Trainer:
     return Trainer(base, kind, folder, seed=0, steps=40, rate=3e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Kind.OUTLINE, Kind.HYPER_SD], ids=str)
 def test_the_loss_falls(kind: Kind, base: Base, tmp_path: Path) -> None:
     taught = trainer(base, tmp_path, kind)
@@ -71,6 +72,7 @@ def test_a_step_leaves_the_base_as_it_was(frame: Frame, base: Base, tmp_path: Pa
     assert any(name.startswith("down_blocks.0.") for name in changed) == (frame is WHOLE)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(base: Base, tmp_path: Path) -> None:
     whole = trainer(base, tmp_path)
     whole.learn(random.Random(0), SMALL)

@@ -61,6 +61,7 @@ def test_a_step_teaches_every_part(trainer: Trainer) -> None:
     assert not any(torch.equal(one, other) for one, other in pairs)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     trainer: Trainer, tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_an_untrained_refiner_takes_its_input_for_noise(trainer: Trainer) -> Non
     assert float((predicted - noise).square().mean()) < 0.01
 
 
+@pytest.mark.slow
 def test_the_loss_falls_within_a_few_steps(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path, seed=0, steps=40, rate=4e-3)
     shown = lesson(trainer, course=Course(count=2, part=8))
@@ -118,6 +119,7 @@ def test_the_loss_falls_within_a_few_steps(tmp_path: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     trainer: Trainer, tmp_path: Path
 ) -> None:

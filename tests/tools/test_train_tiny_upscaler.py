@@ -54,6 +54,7 @@ def test_an_untrained_network_enlarges_smoothly() -> None:
     assert (functional.avg_pool2d(enlarged, FACTOR) - reduce(pictures)).abs().mean() < 0.08
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = Trainer(tmp_path, seed=3, steps=3, rate=1e-3)
     for _ in range(3):

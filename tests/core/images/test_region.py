@@ -135,7 +135,10 @@ def test_recorded_pasting(number: int) -> None:
     assert_array_equal(result, case["g2_result"], strict=True)
 
 
-@pytest.mark.parametrize("number", [0, 1, pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(number, marks=[pytest.mark.slow] * (number in (0, 2))) for number in range(4)],
+)
 def test_recorded_working_photograph(number: int, upscaler: Upscaler) -> None:
     mask = load_picture("mask_a")[..., 0]
     field, is_filled = PHOTO_WORKER[f"w{number}_param"].tolist()

@@ -85,7 +85,10 @@ def test_an_encoded_picture_is_the_recorded_latent(
     assert_matches(latent, RECORDED["enc"], NETWORK)
 
 
-@pytest.mark.parametrize(("name", "tiled"), [("enc_c", False), ("enc_c_tiled", True)])
+@pytest.mark.parametrize(
+    ("name", "tiled"),
+    [("enc_c", False), pytest.param("enc_c_tiled", True, marks=pytest.mark.slow)],
+)
 def test_a_big_picture_encodes_whole_and_in_tiles(
     vae: AutoencoderKL,
     generator: torch.Generator,

@@ -61,9 +61,10 @@ def test_a_drawing_is_described_by_tags_alike_each_time(models: Path) -> None:
 
 def test_a_photograph_is_described_in_words_drawn_each_time(models: Path) -> None:
     engine, image = make_engine(models), load_picture("ip_a")
-    texts = {engine.describe(image, DescribeKind.PHOTO) for _ in range(3)}
-    assert len(texts) == 3
-    assert all(texts)
+    first = engine.describe(image, DescribeKind.PHOTO)
+    # Some texts are likely enough to be drawn twice.
+    assert first
+    assert any(engine.describe(image, DescribeKind.PHOTO) != first for _ in range(20))
 
 
 @pytest.mark.parametrize(("kind", "file"), FILES, ids=[file.name for _, file in FILES])

@@ -270,6 +270,7 @@ def test_a_skipped_region_is_left_out(engine: Engine) -> None:
     assert np.array_equal(made.image, expected.image)
 
 
+@pytest.mark.slow
 def test_a_picture_skipped_before_its_regions_is_left_as_it_is(engine: Engine) -> None:
     token = CancelToken()
     enhance = EnhanceParams(

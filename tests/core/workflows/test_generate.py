@@ -33,7 +33,7 @@ from fooocus_core.text.tokens import Tokenizer
 from fooocus_core.workflows.auxiliary import AuxiliaryNetworks
 from fooocus_core.workflows.resources import Resources
 from tests.networks import CPU_PLAN
-from tests.workflow_parts import MOVING_PLANS, carry_copy
+from tests.workflow_parts import MEMORY_MODES, carry_copy
 
 LORAS = ((Lora(name="tiny_lora.safetensors", weight=0.8),), ())
 
@@ -89,7 +89,7 @@ def expected(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Im
     return images
 
 
-@pytest.mark.parametrize("plan", MOVING_PLANS.values(), ids=MOVING_PLANS)
+@pytest.mark.parametrize("plan", MEMORY_MODES)
 def test_a_picture_is_the_same_in_every_memory_mode(
     weights: Path, tmp_path: Path, expected: list[Image], plan: DevicePlan
 ) -> None:

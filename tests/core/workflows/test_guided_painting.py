@@ -130,6 +130,7 @@ def test_the_order_of_different_kinds_does_not_matter(resources: Resources) -> N
     assert np.array_equal(paint(resources, asked(*reversed(ALL))), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ControlKind.PYRA_CANNY, ControlKind.CPDS])
 def test_the_order_of_two_control_pictures_of_one_kind_does_not_matter(
     resources: Resources, kind: ControlKind
@@ -161,7 +162,11 @@ def test_the_order_of_two_pictures_that_are_attended_to_is_one_of_rounding(
     ],
 )
 @pytest.mark.parametrize(
-    "models", [{"hole": True}, {"refiner": REFINER}], ids=["itself", "another"]
+    "models",
+    [
+        pytest.param({"hole": True}, id="itself"),
+        pytest.param({"refiner": REFINER}, id="another", marks=pytest.mark.slow),
+    ],
 )
 def test_a_refiner_is_not_guided(
     resources: Resources, swap: RefinerSwap, stop: float, models: dict[str, Any]
@@ -219,6 +224,7 @@ def test_afterwards_the_model_is_bit_for_bit_what_it_was(
     assert not base.unet.conv_in._forward_hooks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", MEMORY_MODES)
 def test_a_guided_hole_is_painted_alike_in_every_memory_mode(
     resources: Resources, weights: Path, tmp_path: Path, plan: DevicePlan

@@ -139,6 +139,7 @@ def test_a_stop_on_either_side_of_the_switch_changes_no_later_picture(
     assert np.array_equal(paint(resources, asked()), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", MEMORY_MODES)
 def test_a_hole_is_painted_alike_in_every_memory_mode(
     resources: Resources, models: Path, tmp_path: Path, plan: DevicePlan

@@ -80,6 +80,7 @@ def paint(engine: Engine, params: GenerationParams) -> Image:
     return made.image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swap", list(RefinerSwap))
 def test_a_refiner_changes_the_picture(engine: Engine, swap: RefinerSwap) -> None:
     alone = paint(engine, asked(None))

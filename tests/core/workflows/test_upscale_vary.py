@@ -155,6 +155,7 @@ def test_a_fast_enlarging_has_no_record_if_none_is_asked_for(engine: Engine) -> 
     assert made.record is None
 
 
+@pytest.mark.slow
 def test_a_picture_that_becomes_too_large_is_not_painted_again(
     models: Path, tmp_path: Path
 ) -> None:
