@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -123,9 +124,14 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
+def source_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path, *, at_top: bool = False) -> Iterator[str]:
     """Modules that a file imports; ``at_top`` leaves out what is inside functions."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = source_of(path)
     for node in tree.body if at_top else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -150,18 +156,16 @@ def level(module: str, package: str, levels: tuple[tuple[str, ...], ...]) -> int
     return max(fitting)[1] if fitting else None
 
 
-def name(path: Path) -> str:
-    return name_of(path)
-
-
-@pytest.mark.parametrize("path", modules("fooocusapi"), ids=name)
-def test_service_module_has_its_place_and_imports_downwards(path: Path) -> None:
-    check_direction(path, "fooocusapi", SERVICE)
-
-
-@pytest.mark.parametrize("path", modules("fooocus_core"), ids=name)
-def test_core_module_has_its_place_and_imports_downwards(path: Path) -> None:
-    check_direction(path, "fooocus_core", CORE)
+@pytest.mark.parametrize(
+    ("package", "levels"),
+    [("fooocusapi", SERVICE), ("fooocus_core", CORE)],
+    ids=["fooocusapi", "fooocus_core"],
+)
+def test_every_module_has_its_place_and_imports_downwards(
+    package: str, levels: tuple[tuple[str, ...], ...]
+) -> None:
+    for path in modules(package):
+        check_direction(path, package, levels)
 
 
 def check_direction(path: Path, package: str, levels: tuple[tuple[str, ...], ...]) -> None:
@@ -177,42 +181,45 @@ def check_direction(path: Path, package: str, levels: tuple[tuple[str, ...], ...
             assert other >= own, f"{module} imports {imported}, which is above it"
 
 
-@pytest.mark.parametrize("path", modules("fooocus_core"), ids=name)
-def test_core_knows_nothing_of_the_service(path: Path) -> None:
-    roots = {imported.partition(".")[0] for imported in imports(path)}
-    assert not roots & {"fooocusapi", "fastapi", "starlette", "uvicorn", "pydantic"}
+def taken_by(path: Path, roots: set[str]) -> set[str]:
+    """Which of these packages a file imports from."""
+    return {imported.partition(".")[0] for imported in imports(path)} & roots
 
 
-@pytest.mark.parametrize("path", modules("fooocus_core"), ids=name)
-def test_core_uses_no_spelling_of_the_api(path: Path) -> None:
-    source = CONFIGURATION_KEYS.sub("", path.read_text(encoding="utf-8"))
-    assert API_SPELLINGS.findall(source) == []
+def test_core_knows_nothing_of_the_service() -> None:
+    service = {"fooocusapi", "fastapi", "starlette", "uvicorn", "pydantic"}
+    assert [path for path in modules("fooocus_core") if taken_by(path, service)] == []
 
 
-@pytest.mark.parametrize("path", modules("fooocusapi"), ids=name)
-def test_service_takes_only_light_modules_of_the_core(path: Path) -> None:
-    taken = {imported for imported in imports(path) if imported.startswith("fooocus_core.")}
-    allowed = LIGHT | ({"fooocus_core.engine"} if path.stem == "cli" else set())
-    assert taken <= allowed
-    assert "fooocus_core.engine" not in set(imports(path, at_top=True))
+def test_core_uses_no_spelling_of_the_api() -> None:
+    for path in modules("fooocus_core"):
+        source = CONFIGURATION_KEYS.sub("", path.read_text(encoding="utf-8"))
+        assert API_SPELLINGS.findall(source) == [], path
 
 
-@pytest.mark.parametrize("path", modules("fooocusapi"), ids=name)
-def test_service_imports_no_model_library(path: Path) -> None:
-    assert not {imported.partition(".")[0] for imported in imports(path)} & HEAVY
+def test_service_takes_only_light_modules_of_the_core() -> None:
+    for path in modules("fooocusapi"):
+        taken = {imported for imported in imports(path) if imported.startswith("fooocus_core.")}
+        allowed = LIGHT | ({"fooocus_core.engine"} if path.stem == "cli" else set())
+        assert taken - allowed == set(), path
+        assert "fooocus_core.engine" not in set(imports(path, at_top=True)), path
 
 
-@pytest.mark.parametrize("path", modules("fooocusapi/jobs"), ids=name)
-def test_jobs_know_neither_http_nor_files(path: Path) -> None:
-    taken = set(imports(path))
-    assert not {imported.partition(".")[0] for imported in taken} & {"fastapi", "pydantic"}
-    assert not taken & {"fooocusapi.storage", "fooocusapi.webhooks"}
+def test_service_imports_no_model_library() -> None:
+    assert [path for path in modules("fooocusapi") if taken_by(path, HEAVY)] == []
 
 
-@pytest.mark.parametrize("path", modules("fooocusapi"), ids=name)
-def test_pydantic_stays_in_schemas_and_settings(path: Path) -> None:
-    uses = any(imported.partition(".")[0] == "pydantic" for imported in imports(path))
-    assert not uses or "schemas" in path.parts or path.stem in ("settings", "bodies")
+def test_jobs_know_neither_http_nor_files() -> None:
+    for path in modules("fooocusapi/jobs"):
+        assert not taken_by(path, {"fastapi", "pydantic"}), path
+        assert not set(imports(path)) & {"fooocusapi.storage", "fooocusapi.webhooks"}, path
+
+
+def test_pydantic_stays_in_schemas_and_settings() -> None:
+    users = [path for path in modules("fooocusapi") if taken_by(path, {"pydantic"})]
+    assert users
+    for path in users:
+        assert "schemas" in path.parts or path.stem in ("settings", "bodies"), path
 
 
 def loaded_by(statement: str) -> set[str]:
