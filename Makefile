@@ -7,10 +7,12 @@ ARGS ?=
 
 # Threads that wait asleep: on a busy machine spinning ones slow everything down tenfold.
 export OMP_WAIT_POLICY ?= PASSIVE
-# A process per core, each computing on one; slow tests and timings have the machine to themselves.
-# All tests of a file run in one process, which so makes what they share once.
-IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not weights and not gpu' \
-	--numprocesses auto --maxprocesses 8 --dist loadfile
+# A process more than there are cores, because one often waits, each computing on one core; slow tests
+# and timings have the machine to themselves. All tests of a file run in one process, which so makes what
+# they share once.
+PROCESSES = $(shell $(BIN)/python -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
+IN_PARALLEL = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not weights and not gpu' \
+	--numprocesses $(PROCESSES) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install run run-fake demo test test-all check format lint types openapi coverage bench docker clean

@@ -353,16 +353,28 @@ SUBJECTS: tuple[tuple[Callable[[Sheet], str], float], ...] = (
     (sitting, 0.05),
 )
 
+SEVERAL = (two_shapes, two_shapes, equal_shapes)
+
+
+def _happens(share: float, rng: random.Random) -> bool:
+    return share > 0 and rng.random() < share
+
 
 def draw(
-    rng: random.Random, size: tuple[int, int], *, shapes: float = 0.0, wander: float = 1.0
+    rng: random.Random,
+    size: tuple[int, int],
+    *,
+    shapes: float = 0.0,
+    several: float = 0.0,
+    wander: float = 1.0,
 ) -> Drawing:
     """Draw one random picture of the world.
 
     Args:
         rng: Source of every choice; the same state gives the same drawing.
         size: (width, height) in pixels.
-        shapes: Share of pictures that must show one shape; the others show anything.
+        shapes: Share of pictures that must show shapes; the others show anything.
+        several: Share of these that show two or three; the others show one.
         wander: How far things stray from their places and sizes, as a share of the whole of it.
 
     Returns:
@@ -370,8 +382,11 @@ def draw(
     """
     sheet = Sheet(Image.new("RGB", size), rng, wander)
     subjects, weights = zip(*SUBJECTS, strict=True)
-    is_shape = shapes > 0 and rng.random() < shapes
-    caption = (one_shape if is_shape else rng.choices(subjects, weights)[0])(sheet)
+    if _happens(shapes, rng):
+        subject = rng.choice(SEVERAL) if _happens(several, rng) else one_shape
+    else:
+        subject = rng.choices(subjects, weights)[0]
+    caption = subject(sheet)
     if rng.random() < 0.3:
         caption = caption.replace("gray", "grey")
     return Drawing(image=sheet.image, caption=caption, facts=sheet.facts)

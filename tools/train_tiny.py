@@ -61,7 +61,8 @@ class Phase:
         bare: Share of the batches whose captions come without any other words.
         beginning: Share of the pictures that are drawn from the words alone.
         lowest: Sigma below which nothing is trained.
-        shapes: Share of pictures that must show one shape; the others show anything.
+        shapes: Share of pictures that must show shapes; the others show anything.
+        several: Share of these that show two or three; the others show one.
         wander: How far things stray from their places and sizes, as a share of the whole of it.
         tokens: How many a caption without other words is padded to; fewer are faster.
     """
@@ -72,6 +73,7 @@ class Phase:
     beginning: float = 0.25
     lowest: float = 0.0
     shapes: float = 0.0
+    several: float = 0.0
     wander: float = WANDER
     tokens: int = CHUNK_LENGTH
 
@@ -115,6 +117,16 @@ CYCLES: tuple[Cycle, ...] = (
             Phase(steps=1400, levels={0: 0.6, 1: 0.1, 2: 0.3}, shapes=0.4),
         ),
         hold=0.4,
+    ),
+    # What was learned, more exactly, and more of what was rare: several shapes, landscapes.
+    Cycle(
+        phases=(
+            Phase(steps=1600, levels={2: 1.0}, beginning=0.4, shapes=0.4, several=0.6),
+            Phase(steps=300, levels={1: 0.7, 2: 0.3}, shapes=0.4, several=0.5),
+            Phase(steps=2000, levels={0: 0.6, 1: 0.1, 2: 0.3}, shapes=0.4, several=0.5),
+        ),
+        height=0.5,
+        hold=0.3,
     ),
 )
 
@@ -224,7 +236,7 @@ class Trainer:
     ) -> Tensor:
         size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
         count = BATCH[level]
-        drawer = partial(draw, shapes=phase.shapes, wander=phase.wander)
+        drawer = partial(draw, shapes=phase.shapes, several=phase.several, wander=phase.wander)
         drawings = draw_pictures(rng, size, level, count, draw=drawer)
         latents = latents_of(drawings, size, level)
         captions = [drawing.caption for drawing in drawings]

@@ -38,6 +38,14 @@ def test_things_stray_as_far_as_they_may_and_nothing_else_differs() -> None:
     assert (places[2] != places[0]).all()
 
 
+@pytest.mark.parametrize(("several", "numbers"), [(0.0, {1}), (0.5, {1, 2, 3}), (1.0, {2, 3})])
+def test_as_many_shapes_are_shown_as_are_asked_for(several: float, numbers: set[int]) -> None:
+    rng = random.Random(2)
+    drawings = [draw(rng, (64, 48), shapes=1.0, several=several) for _ in range(60)]
+
+    assert {len(drawing.facts.things) for drawing in drawings} == numbers
+
+
 @pytest.mark.parametrize(("wander", "counts"), [(1.0, {4, 5, 6}), (WANDER, {5})])
 def test_patterns_are_of_one_number_where_things_hardly_stray(
     wander: float, counts: set[int]
