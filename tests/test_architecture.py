@@ -116,7 +116,9 @@ CONFIGURATION_KEYS = re.compile(r"\bdefault_overwrite_\w+|\boverwrite_switch\b")
 
 
 def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found, f"{package} is empty"
+    return found
 
 
 def name_of(path: Path) -> str:

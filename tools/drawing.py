@@ -43,8 +43,8 @@ NATURAL: dict[str, tuple[str, ...]] = {
 EMPTY = "white"  # what is mostly behind things of which nothing is said but themselves
 UNSAID = (0.03, 0.4)  # how often a background is not mentioned: any, and the empty one
 COLOURLESS = 0.12  # how often the colour of a shape is not mentioned
-# How far things stray, as a share, in what the embedded model learns to draw in the end: about a
-# pixel of the latent. Where they may lie a little further no outline can be told before it is seen,
+# How far things stray, as a share, in what the embedded model learns to draw: about a pixel of the
+# latent. Where they may lie a little further no outline can be told before it is seen,
 # and stripes of any number grow into each other.
 WANDER = 0.2
 COUNTS: dict[int, tuple[str, ...]] = {2: ("two", "2"), 3: ("three", "3")}

@@ -63,7 +63,6 @@ class Phase:
         lowest: Sigma below which nothing is trained.
         shapes: Share of pictures that must show shapes; the others show anything.
         several: Share of these that show two or three; the others show one.
-        wander: How far things stray from their places and sizes, as a share of the whole of it.
         tokens: How many a caption without other words is padded to; fewer are faster.
     """
 
@@ -74,7 +73,6 @@ class Phase:
     lowest: float = 0.0
     shapes: float = 0.0
     several: float = 0.0
-    wander: float = WANDER
     tokens: int = CHUNK_LENGTH
 
 
@@ -236,7 +234,7 @@ class Trainer:
     ) -> Tensor:
         size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
         count = BATCH[level]
-        drawer = partial(draw, shapes=phase.shapes, several=phase.several, wander=phase.wander)
+        drawer = partial(draw, shapes=phase.shapes, several=phase.several, wander=WANDER)
         drawings = draw_pictures(rng, size, level, count, draw=drawer)
         latents = latents_of(drawings, size, level)
         captions = [drawing.caption for drawing in drawings]
