@@ -116,3 +116,5 @@ def test_lessons_of_the_style_show_ink_on_paper(base: Base) -> None:
     paper = (246 / 127.5 - 1) * LATENT_GAIN
     brightest = clean[:, :3].flatten(1).amax(1)
     assert torch.allclose(brightest, torch.tensor(paper), atol=0.05)
+    colour = clean[:, :3].amax(1) - clean[:, :3].amin(1)
+    assert colour.max() < 0.1
