@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from fooocus_core.errors import (
     DeviceFailedError,
@@ -163,6 +165,21 @@ def add_handlers(app: FastAPI) -> None:
     """Have the app answer exceptions by the table."""
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, _handler(answer))
+    app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, _wrong_method)
+
+
+async def _wrong_method(request: Request, _error: Exception) -> Response:
+    """Name the methods of all routes of the path; the library names those of the first only."""
+    allowed = [
+        method
+        for method in HTTPMethod
+        if any(
+            route.matches({**request.scope, "method": method.value})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+    status, headers = HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": ", ".join(allowed)}
+    return JSONResponse({"detail": status.phrase}, status_code=status, headers=headers)
 
 
 def _handler(answer: Answer) -> Callable[[Request, Exception], Any]:

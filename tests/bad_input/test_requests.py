@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.pictures import encode, plain
 URL = "/v1/generation/text-to-image"
 SMALL = {"aspect_ratios_selection": "64*64", "style_selections": [], "loras": []}
 DATE = "2024-01-31"
+VERBS = {"get", "post", "put", "patch", "delete"}
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -44,6 +46,15 @@ def test_b49_unknown_paths_and_verbs(client: Prober, method: str, path: str, sta
     assert answer.status_code == status
     assert answer.json() == {"detail": {404: "Not Found", 405: "Method Not Allowed"}[status]}
     assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_b49_a_wrong_verb_is_told_every_right_one(client: Prober) -> None:
+    documented = client.request("GET", "http://testserver/openapi.json").json()["paths"]
+    assert {"get", "delete"} <= set(documented["/v1/generation/jobs/{job_id}"])
+    for path, operations in documented.items():
+        answer = client.request("BREW", f"http://testserver{re.sub('{.*?}', 'x', path)}")
+        allowed = set(answer.headers["allow"].lower().split(", ")) - {"head"}
+        assert allowed == {verb for verb in operations if verb in VERBS}
 
 
 @pytest.fixture(scope="module")
