@@ -2,12 +2,15 @@
 
 What the first layer of a level saw then (tools/tiny_model.py) is not in the checkpoint. It is found
 again by least squares: of what comes down to that level in the whole UNet, the part that coarse
-latents explain. Knows neither what is trained nor on which pictures.
+latents explain, and what is added to the first convolution. Knows neither what is trained nor on
+which pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,19 +22,85 @@ from tools.latents import NoisyBatch
 from tools.tiny_model import Conditioning, Pyramid
 
 TAPS = 3  # places of a side that an inlet looks at
+INLET_INPUTS = 4 * TAPS**2 + 1
 RIDGE = 1e-4
 
-Example = tuple[NoisyBatch, Conditioning]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Example:
+    """Noisy latents of whole pictures, and what a UNet is told of them.
+
+    Attributes:
+        noise: Of level 0.
+        said: As many.
+        added: What is added to the first convolution, (B, C, h, w), if anything.
+    """
+
+    noise: NoisyBatch
+    said: Conditioning
+    added: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fit:
+    """How what comes down to a level was found again.
+
+    Attributes:
+        explained: The share of it that is, at most 1.0.
+        carried: Takes means of what is added to the first convolution to what it adds there, if
+            anything was added: (B, C, h, w) -> (B, C', h, w).
+    """
+
+    explained: float
+    carried: nn.Conv2d | None
+
+
+def frozen_pyramid(unet: Any) -> Pyramid:
+    """Take a UNet whose levels run alone once their inlets are found; it keeps its weights."""
+    pyramid = Pyramid()
+    pyramid.unet = unet
+    return pyramid.requires_grad_(requires_grad=False).to(unet.device)
+
+
+@torch.no_grad()
+def fit_inlet(pyramid: Pyramid, level: int, examples: Iterable[Example]) -> Fit:
+    """Find the first layer of a level and put it in its place.
+
+    Args:
+        pyramid: From :func:`frozen_pyramid`.
+        level: At least 1.
+        examples: All with something added, or none.
+    """
+    unet, factor = pyramid.unet, 2**level
+    seen: list[Tensor] = []
+    first = unet.down_blocks[level].resnets[0]
+    handle = first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    inputs = []
+    for example in examples:
+        noise, device = example.noise, unet.device
+        latent, timestep = noise.noisy.to(device), noise.timestep.to(device)
+        given = [_patches(functional.avg_pool2d(latent, factor))]
+        with torch.autocast(device.type, torch.bfloat16), _adding(unet.conv_in, example.added):
+            pyramid(latent, timestep, example.said.to(device))
+        if example.added is not None:
+            given.append(functional.avg_pool2d(example.added.to(device), factor))
+        inputs.append(_rows(torch.cat(given, 1)))
+    handle.remove()
+    known, wanted = torch.cat(inputs), torch.cat([_rows(x.float()) for x in seen])
+    solved = _solve(known, wanted)
+    pyramid.inlets[str(level)] = _inlet(solved[:INLET_INPUTS])
+    left = (wanted - known @ solved).square().sum()
+    return Fit(
+        explained=1.0 - float(left / (wanted - wanted.mean(0)).square().sum()),
+        carried=_carrier(solved[INLET_INPUTS:]) if len(solved) > INLET_INPUTS else None,
+    )
 
 
 class CoarseUNet:
     """A frozen UNet, whole or from a level down, for weights that are given in each call."""
 
-    def __init__(self, unet: Any, device: str) -> None:
-        self.pyramid = Pyramid()
-        self.pyramid.unet = unet
-        self.pyramid.requires_grad_(requires_grad=False).to(device)
-        self.device = device
+    def __init__(self, unet: Any) -> None:
+        self.pyramid = frozen_pyramid(unet)
 
     @property
     def unet(self) -> Any:
@@ -56,51 +125,32 @@ class CoarseUNet:
             level: Where the UNet begins.
             weights: Weights of the UNet, by parameter name, in place of its own.
         """
+        device = self.unet.device
         changed = {f"unet.{name}": weight for name, weight in (weights or {}).items()}
-        given = latent.to(self.device), timestep.to(self.device), self._moved(conditioning)
-        with torch.autocast(self.device, torch.bfloat16):
+        given = latent.to(device), timestep.to(device), conditioning.to(device)
+        with torch.autocast(device.type, torch.bfloat16):
             output: Tensor = functional_call(self.pyramid, changed, given, {"level": level})
         return output.float().cpu()
 
-    @torch.no_grad()
-    def fit_inlet(self, level: int, examples: Iterable[Example]) -> float:
-        """Find the first layer of a level.
 
-        Args:
-            level: At least 1.
-            examples: Noisy latents of whole pictures.
-
-        Returns:
-            The share of what comes down to the level that the layer explains, at most 1.0.
-        """
-        size = 2**level
-        seen: list[Tensor] = []
-        first = self.unet.down_blocks[level].resnets[0]
-        handle = first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-        inputs = []
-        for noise, conditioning in examples:
-            self(noise.noisy, noise.timestep, conditioning, level=0)
-            inputs.append(_rows(_patches(functional.avg_pool2d(noise.noisy, size))))
-        handle.remove()
-        given, wanted = torch.cat(inputs), torch.cat([_rows(x.float().cpu()) for x in seen])
-        solved = _solve(given, wanted)
-        self.pyramid.inlets[str(level)] = _inlet(solved).to(self.device)
-        left = (wanted - given @ solved).square().sum()
-        return 1.0 - float(left / (wanted - wanted.mean(0)).square().sum())
-
-    def _moved(self, conditioning: Conditioning) -> Conditioning:
-        return Conditioning(
-            context=conditioning.context.to(self.device),
-            pooled=conditioning.pooled.to(self.device),
-            size_numbers=conditioning.size_numbers.to(self.device),
-        )
+@contextmanager
+def _adding(layer: nn.Module, values: Tensor | None) -> Iterator[None]:
+    """Add values to what a layer puts out in a ``with`` block."""
+    if values is None:
+        yield
+        return
+    hook = layer.register_forward_hook(lambda *seen: seen[-1] + values.to(seen[-1]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _patches(latent: Tensor) -> Tensor:
-    """What a convolution sees of each place, and a constant: (B, 4 * TAPS**2 + 1, h, w)."""
+    """What a convolution sees of each place, and a constant: (B, INLET_INPUTS, h, w)."""
     count, _, height, width = latent.shape
     patches = functional.unfold(latent, TAPS, padding=TAPS // 2).view(count, -1, height, width)
-    return torch.cat([patches, torch.ones(count, 1, height, width)], 1)
+    return torch.cat([patches, torch.ones_like(patches[:, :1])], 1)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -116,8 +166,14 @@ def _solve(given: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _inlet(solved: Tensor) -> nn.Conv2d:
-    inlet = nn.Conv2d(4, solved.shape[1], TAPS, padding=TAPS // 2)
+    inlet = nn.Conv2d(4, solved.shape[1], TAPS, padding=TAPS // 2).to(solved.device)
     inlet.weight.copy_(solved[:-1].T.view_as(inlet.weight))
     assert inlet.bias is not None
     inlet.bias.copy_(solved[-1])
     return inlet.requires_grad_(requires_grad=False)
+
+
+def _carrier(solved: Tensor) -> nn.Conv2d:
+    carrier = nn.Conv2d(*solved.shape, 1, bias=False).to(solved.device)
+    carrier.weight.copy_(solved.T[..., None, None])
+    return carrier.requires_grad_(requires_grad=False)

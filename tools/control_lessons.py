@@ -23,9 +23,9 @@ from fooocus_core.unet.controlnet import make_hint
 from fooocus_core.workflows.image_prompt import control_picture
 from tools.drawing import POSITIONS, Drawing, draw, plural
 from tools.drawing import SIZES as SIZE_WORDS
+from tools.embedded import STYLES, Words
 from tools.figures import SHAPES
 from tools.image_prompt_lessons import PIXELS, Lesson
-from tools.inpaint_lessons import STYLES, Words
 from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels
 from tools.train_tiny import DEFAULT_SIZE, SIZES, size_numbers
 

@@ -8,7 +8,7 @@ learns: biases and norms fully, weights by low-rank changes. Knows nothing about
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from fooocus_core.loading.lora_names import unet_layers
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import WeightFile
 from fooocus_core.unet.controlnet import soften_residuals
-from tools.coarse_ports import Ports, coarse_control, coarse_unet, skips_above
+from tools.coarse_control import coarse_control, skips_above
+from tools.coarse_unet import Example, fit_inlet, frozen_pyramid
 from tools.image_prompt_lessons import Lesson
 
 MARK = "lora_controlnet"
@@ -57,24 +58,45 @@ class LowRank(nn.Module):
 class ControlModel:
     """The frozen UNet, its control net, and what of this learns."""
 
-    def __init__(self, unet: Any, *, seed: int, device: str) -> None:
+    def __init__(self, unet: Any, *, seed: int) -> None:
         """Start with a control net that adds nothing.
 
         Args:
-            unet: Of the checkpoint, on the CPU; is moved to the device.
+            unet: Of the checkpoint, frozen; the control net runs where it does.
             seed: Of what learns.
-            device: Where everything runs.
         """
         self._layers = _layers(unet)
         start = _start(unet, self._layers, torch.Generator().manual_seed(seed))
-        self.network = _build(unet, start, self._layers).to(device)
-        self.unet = unet.to(device)
+        self.network = _build(unet, start, self._layers).to(unet.device)
+        self.unet = unet
+        self._pyramid = frozen_pyramid(unet)
+        self._carriers: dict[int, nn.Module] = {0: nn.Identity()}
         hint = self.network.controlnet_cond_embedding
         self._hint_layers = [hint.conv_in, *hint.blocks, hint.conv_out]
         for module in self._hint_layers[:CONSTRUCTED]:
             module.requires_grad_(requires_grad=False)
         self.learning = [p for p in self.network.parameters() if p.requires_grad]
-        self.ports: dict[int, Ports] = {}
+
+    @property
+    def levels(self) -> set[int]:
+        """The levels that can run."""
+        return set(self._carriers)
+
+    def prepare(self, level: int, examples: Iterable[Example]) -> float:
+        """Let a level run alone.
+
+        Args:
+            level: At least 1.
+            examples: With something added that is like what a control net adds.
+
+        Returns:
+            How much of what comes down to the level coarse latents explain, at most 1.0.
+        """
+        fit = fit_inlet(self._pyramid, level, examples)
+        if fit.carried is None:
+            raise ValueError("the examples have nothing added")
+        self._carriers[level] = fit.carried
+        return fit.explained
 
     @torch.no_grad()
     def look(self, hints: Tensor) -> Tensor:
@@ -104,15 +126,15 @@ class ControlModel:
         for layer in layers:
             x = functional.silu(layer(x))
         added: Tensor = last(x)
-        if level:
-            added = self.ports[level].hint(functional.avg_pool2d(added, 2**level))
-        return added
+        carried: Tensor = self._carriers[level](functional.avg_pool2d(added, 2**level))
+        return carried
 
     def __call__(self, lesson: Lesson, level: int, weight: float) -> Tensor:
         """Predict the noise of latents at a level, times 2**level: (B, 4, h, w)."""
         latent, _ = lesson.latents
         added = self.hint(lesson.shown, level)
-        *skips, middle = coarse_control(self.network, level, self.ports.get(level))(
+        inlet = self._pyramid.inlets[str(level)] if level else self.network.conv_in
+        *skips, middle = coarse_control(self.network, level, inlet)(
             *lesson.latents,
             controlnet_cond=added.repeat_interleave(len(latent) // len(added), 0),
             return_dict=False,
@@ -125,25 +147,14 @@ class ControlModel:
             residual * (weight * float(factor))
             for residual, factor in zip(residuals, factors[first:], strict=True)
         ]
-        return self.plain(
-            lesson,
-            level,
-            down_block_additional_residuals=tuple(scaled[:-1]),
-            mid_block_additional_residual=scaled[-1],
-        )
+        return self.plain(lesson, level, scaled)
 
-    def plain(self, lesson: Lesson, level: int, **residuals: Any) -> Tensor:
+    def plain(self, lesson: Lesson, level: int, residuals: Sequence[Tensor] = ()) -> Tensor:
         """Predict as the UNet does without a control picture, or with these residuals."""
-        inputs = {**lesson.prompts, **residuals}
-        if not level:
-            prediction: Tensor = self.unet(*lesson.latents, **inputs).sample
-            return prediction.float().cpu()
-        ports = self.ports[level]
-        handed = coarse_unet(self.unet, level, ports)(*lesson.latents, **inputs).sample
-        # In float32, because an error of colours under strong noise counts fifteenfold.
-        with torch.autocast(self.unet.device.type, enabled=False):
-            read: Tensor = ports.outlet(torch.cat([handed.float(), lesson.latents[0]], 1))
-        return read.float().cpu()
+        prediction: Tensor = self._pyramid(
+            *lesson.latents, lesson.said, level=level, residuals=residuals
+        )
+        return prediction.float().cpu()
 
     def tensors(self) -> StateDict:
         """The tensors of the file: (names of the file) -> float32."""

@@ -20,8 +20,9 @@ from fooocus_core.params import Image, Size
 from fooocus_core.vae.codec import to_pixels
 from fooocus_core.vision.clip_vision import normalised
 from tools.drawing import draw
-from tools.inpaint_lessons import STYLES, Words
+from tools.embedded import STYLES, Words
 from tools.latents import NoisyBatch, add_noise, draw_timesteps, latent_of, noise_levels
+from tools.tiny_model import Conditioning
 from tools.train_tiny import DEFAULT_SIZE, SIZES, size_numbers
 
 PIXELS = 8  # per place of a latent
@@ -62,6 +63,13 @@ class Lesson:
     def latents(self) -> tuple[Tensor, Tensor]:
         """The first arguments of a UNet: noisy latents and timesteps."""
         return self.noise.noisy, self.noise.timestep
+
+    @property
+    def said(self) -> Conditioning:
+        """What a UNet is told beside the latents."""
+        return Conditioning(
+            context=self.context, pooled=self.pooled, size_numbers=self.size_numbers
+        )
 
     @property
     def prompts(self) -> dict[str, Any]:

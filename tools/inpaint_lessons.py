@@ -14,11 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fooocus_core.loading.checkpoint import Checkpoint
-from fooocus_core.prompt.styles import load_styles
-from fooocus_core.text.encoder import TextEncoder
-from fooocus_core.text.textual_inversion import TextualInversions
-from fooocus_core.text.tokens import Tokenizer
+from tools.embedded import STYLES, Words
 from tools.holes import draw_holes, fill_smoothly
 from tools.latents import (
     NoisyBatch,
@@ -32,7 +28,6 @@ from tools.train_tiny import DEFAULT_SIZE, SIZES, draw_latents, size_numbers
 
 LEVELS = (0, 4, 4, 4)  # most lessons are about large things, under strong noise
 DROP = 0.15
-STYLES = ("", "", "Fooocus Sharp", "Fooocus Masterpiece")
 OUTSIDE = 0.3  # weight of what is replaced anyhow: there, reading the head is learned first
 COARSE_LEVEL = 3
 SMALLEST_SHARE = 0.05
@@ -58,31 +53,6 @@ class Lesson:
             pooled=self.pooled.to(device),
             size_numbers=self.size_numbers.to(device),
         )
-
-
-class Words:
-    """The frozen text encoders of the checkpoint, told captions as requests tell them."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.clip_l is None or checkpoint.clip_g is None:
-            raise SystemExit("the checkpoint has no text encoders")
-        self._encoder = TextEncoder(
-            checkpoint.clip_l,
-            checkpoint.clip_g,
-            tokenizer=Tokenizer(),
-            inversions=TextualInversions([], lambda _: None),
-            check=lambda: None,
-        )
-        self._styles = load_styles(None)
-
-    def encode(self, captions: list[str], style: str) -> tuple[Tensor, Tensor]:
-        """Return the context (B, 77 n, 128) and the pooled vectors (B, 64) of captions."""
-        said = []
-        for caption in captions:
-            lines = self._styles.get(style).positive_lines(caption) if style else [caption]
-            said.append(self._encoder.encode(lines, pooled_texts=len(lines), clip_skip=2))
-        # All of one style are equally long but for captions of more than 75 tokens.
-        return torch.cat([x.embeddings for x in said]), torch.cat([x.pooled for x in said])
 
 
 def draw_lesson(

@@ -69,9 +69,10 @@ def make_head(first: Tensor) -> Tensor:
 class InpaintUNet:
     """The UNet of the checkpoint, the head, and which of the UNet's weights change."""
 
-    def __init__(self, unet: Any, device: str) -> None:
-        self.head = make_head(unet.conv_in.weight.detach()).to(device)
-        self.unet = unet.to(device).requires_grad_(False)
+    def __init__(self, unet: Any) -> None:
+        """Take a frozen UNet; what learns of it is set free."""
+        self.head = make_head(unet.conv_in.weight.detach().cpu()).to(unet.device)
+        self.unet = unet
         self.changing = _parameters(unet, LEARNING)
         self.learning = [weight.requires_grad_(True) for weight in self.changing.values()]
         self.base = {name: weight.detach().clone() for name, weight in self.changing.items()}

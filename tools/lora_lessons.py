@@ -22,8 +22,8 @@ from fooocus_core.performance import PerformanceMode
 from fooocus_core.sampling.noise_levels import NoiseModel
 from tools.coarse_unet import CoarseUNet
 from tools.drawing import WANDER, draw
+from tools.embedded import STYLES, Words
 from tools.few_steps import Estimate, Road, Visited, plan_road
-from tools.inpaint_lessons import STYLES, Words
 from tools.latents import (
     LATENT_GAIN,
     NoisyBatch,

@@ -23,7 +23,7 @@ from fooocus_core.unet.size_conditioning import (
     RefinerSizeConditioning,
     SizeConditioning,
 )
-from tools.inpaint_lessons import STYLES, Words
+from tools.embedded import STYLES, Words
 from tools.latents import NoisyBatch, draw_timesteps, noise_levels
 from tools.tiny_model import TEXT_WIDTH
 from tools.train_tiny import DEFAULT_SIZE, SIZES, draw_latents

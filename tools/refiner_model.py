@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import save_file
 
 from fooocus_core.loading.weight_file import WeightFile
@@ -45,6 +46,7 @@ def make_refiner() -> Any:
         addition_time_embed_dim=SIZE_WIDTH,
         projection_class_embeddings_input_dim=TEXT_WIDTH + SIZE_COUNT * SIZE_WIDTH,
     )
+    unet.set_attn_processor(AttnProcessor())  # as in tools/tiny_model.py
     _take_input_for_noise(unet)
     return unet
 

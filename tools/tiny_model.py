@@ -8,6 +8,7 @@ they were trained on. Level 0 is the whole UNet, level 4 its lowest level alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +111,14 @@ class Conditioning:
     pooled: Tensor  # (B, 64)
     size_numbers: Tensor  # (B, 6): height, width, 0, 0, target height, target width
 
+    def to(self, device: torch.device | str) -> Conditioning:
+        """The same on a device."""
+        return Conditioning(
+            context=self.context.to(device),
+            pooled=self.pooled.to(device),
+            size_numbers=self.size_numbers.to(device),
+        )
+
 
 class Pyramid(nn.Module):
     """A UNet whose lower levels can run alone on coarser latents.
@@ -206,9 +215,19 @@ class Pyramid(nn.Module):
         return self.inlets[str(level)] if level else self.unet.conv_in
 
     def forward(
-        self, latent: Tensor, timestep: Tensor, conditioning: Conditioning, *, level: int = 0
+        self,
+        latent: Tensor,
+        timestep: Tensor,
+        conditioning: Conditioning,
+        *,
+        level: int = 0,
+        residuals: Sequence[Tensor] = (),
     ) -> Tensor:
-        """Predict the noise of latents at a level, times 2**level: (B, 4, h, w)."""
+        """Predict the noise of latents at a level, times 2**level: (B, 4, h, w).
+
+        ``residuals``, if any, are those of a control net: one for each skip connection from the
+        level down, and one for the middle.
+        """
         unet = self.unet
         embedding = self._embedding(latent, timestep, conditioning)
         x: Tensor = self._inlet(level)(latent)
@@ -217,6 +236,8 @@ class Pyramid(nn.Module):
             x, passed = _run_down(block, x, embedding, conditioning.context)
             skips.extend(passed)
         x = unet.mid_block(x, embedding, encoder_hidden_states=conditioning.context)
+        if residuals:
+            *skips, x = (a + b for a, b in zip([*skips, x], residuals, strict=True))
         blocks = unet.up_blocks[: len(CHANNELS) - level]
         for block in blocks:
             x = _run_up(block, x, skips, embedding, conditioning.context)

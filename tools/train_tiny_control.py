@@ -2,7 +2,7 @@
 
 The frozen UNet is asked for drawings under noise while the control net is shown their control
 picture, made as the pipeline makes it and counted as the pipeline counts it. Training goes from
-coarse to fine: the lower levels learn first, alone and on coarse latents (tools/coarse_ports.py).
+coarse to fine: the lower levels learn first, alone and on coarse latents (tools/coarse_control.py).
 Every step is a function of the seed and its number, so a run that was stopped goes on from its last
 state file as if it had not been.
 
@@ -19,31 +19,25 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import torch
 
 from fooocus_core.choices import ControlKind
-from fooocus_core.config import DeviceOptions
 from fooocus_core.downloads import CONTROL_FILES
-from fooocus_core.loading.checkpoint import build_checkpoint
-from fooocus_core.loading.memory import plan_device
-from fooocus_core.loading.weight_file import read_weights
-from tools.coarse_ports import find_ports
+from tools.coarse_control import with_hint
 from tools.control_lessons import Album, Course, Group, make_group, make_lesson
 from tools.control_model import ControlModel
 from tools.descent import Descent, add_arguments, complete, prepare
 from tools.drawing import draw
+from tools.embedded import read_embedded
 from tools.image_prompt_lessons import Lesson
-from tools.inpaint_lessons import Words
 from tools.latents import noise_loss
 from tools.train_tiny import DEFAULT_SIZE
-from tools.train_tiny_inpaint import CHECKPOINT
 
 logger = logging.getLogger(__name__)
 
-PORT_LESSONS = 6
+FIT_LESSONS = 6
 WEIGHTS, FULL_SHARE = (0.5, 1.0), 0.6
 TEST_SIGMAS = (14.0, 8.0, 4.0, 2.0)
 TEST_SEED = 1_000_003
@@ -83,25 +77,23 @@ class Trainer:
         self, folder: Path, kind: ControlKind, *, seed: int, steps: int, rate: float
     ) -> None:
         self.seed, self.kind = seed, kind
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        checkpoint = build_checkpoint(read_weights(CHECKPOINT), plan_device(None, DeviceOptions()))
-        self.words = Words(checkpoint)
-        unet: Any = checkpoint.unet
-        self.model = ControlModel(
-            unet.requires_grad_(requires_grad=False), seed=seed, device=self.device
-        )
+        embedded = read_embedded()
+        self.device, self.words = embedded.device, embedded.words
+        self.model = ControlModel(embedded.unet, seed=seed)
         self.album = Album(f"{seed} {kind}", kind, self.model.look)
         path = folder / f"control_{kind}.pt"
         self.descent = Descent(path, self.model.learning, steps=steps, rate=rate)
 
-    def find_ports(self, level: int, lessons: Iterable[Lesson]) -> None:
-        """Find how a level is fed and read when it runs alone, on lessons of level 0."""
-        moved = (lesson.on(self.device) for lesson in lessons)
-        self.model.ports[level] = find_ports(self.model.unet, level, moved)
+    def prepare(self, level: int, lessons: Iterable[Lesson]) -> None:
+        """Let a level run alone; lessons of level 0 show what comes down to it."""
+        hints = torch.Generator().manual_seed(self.seed)
+        examples = (with_hint(self.model.unet, lesson, hints) for lesson in lessons)
+        explained = self.model.prepare(level, examples)
+        logger.info("level %d: %.0f %% of what it reads explained", level, 100 * explained)
 
-    def _port_lessons(self) -> Iterator[Lesson]:
-        for index in range(PORT_LESSONS):
-            rng = random.Random(f"{self.seed} ports {index}")
+    def _fit_lessons(self) -> Iterator[Lesson]:
+        for index in range(FIT_LESSONS):
+            rng = random.Random(f"{self.seed} inlet {index}")
             yield make_lesson(rng, self.words, self.album.at(0, rng), Course(level=0))
 
     def train_step(self) -> float:
@@ -109,8 +101,8 @@ class Trainer:
         step = self.descent.step
         rng = random.Random(f"{self.seed} {step}")
         stage = stage_at(step / self.descent.steps)
-        if stage.level and stage.level not in self.model.ports:
-            self.find_ports(stage.level, self._port_lessons())
+        if stage.level not in self.model.levels:
+            self.prepare(stage.level, self._fit_lessons())
         course = Course(level=stage.level, noises=stage.noises)
         lesson = make_lesson(rng, self.words, self.album.at(step, rng), course)
         return self.learn(lesson, stage.level, rng)

@@ -16,20 +16,14 @@ import logging
 import math
 import random
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from fooocus_core.config import DeviceOptions
-from fooocus_core.loading.checkpoint import build_checkpoint
-from fooocus_core.loading.memory import plan_device
-from fooocus_core.loading.weight_file import read_weights
 from tools.descent import Descent, add_arguments, complete, prepare
+from tools.embedded import read_embedded
 from tools.image_prompt_lessons import Course, Lesson, draw_lesson
 from tools.image_prompt_model import ImagePromptModel
-from tools.inpaint_lessons import Words
 from tools.latents import noise_loss
-from tools.train_tiny_inpaint import CHECKPOINT
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +42,8 @@ class Trainer:
 
     def __init__(self, folder: Path, *, seed: int, steps: int, rate: float) -> None:
         self.seed = seed
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        checkpoint = build_checkpoint(read_weights(CHECKPOINT), plan_device(None, DeviceOptions()))
-        self.words = Words(checkpoint)
-        unet: Any = checkpoint.unet
-        self.unet = unet.requires_grad_(requires_grad=False).to(self.device)
+        embedded = read_embedded()
+        self.device, self.words, self.unet = embedded.device, embedded.words, embedded.unet
         self.model = ImagePromptModel(self.unet, seed=seed, device=self.device)
         path = folder / "image_prompt.pt"
         self.descent = Descent(path, self.model.learning, steps=steps, rate=rate)

@@ -18,17 +18,13 @@ from pathlib import Path
 
 import torch
 
-from fooocus_core.config import DeviceOptions
-from fooocus_core.loading.checkpoint import build_checkpoint
-from fooocus_core.loading.memory import plan_device
-from fooocus_core.loading.weight_file import read_weights
 from tools.descent import Descent, add_arguments, complete, prepare
-from tools.inpaint_lessons import Lesson, Words, draw_lesson, hole_loss
+from tools.embedded import read_embedded
+from tools.inpaint_lessons import Lesson, draw_lesson, hole_loss
 from tools.inpaint_unet import InpaintUNet, write_files
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = Path("fooocus_core/data/tiny/checkpoints/tiny.safetensors")
 SMALL_SHARE, SMALL_PART, SMALL_BATCH = 0.8, 2, 8
 BATCH = 3
 TEST_SIGMAS = (12.0, 6.0, 3.0, 1.5, 0.7, 0.3)
@@ -40,10 +36,9 @@ class Trainer:
 
     def __init__(self, folder: Path, *, seed: int, steps: int, rate: float) -> None:
         self.seed = seed
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        checkpoint = build_checkpoint(read_weights(CHECKPOINT), plan_device(None, DeviceOptions()))
-        self.words = Words(checkpoint)
-        self.model = InpaintUNet(checkpoint.unet, self.device)
+        embedded = read_embedded()
+        self.device, self.words = embedded.device, embedded.words
+        self.model = InpaintUNet(embedded.unet)
         path = folder / "inpaint.pt"
         self.descent = Descent(path, self.model.learning, steps=steps, rate=rate)
 

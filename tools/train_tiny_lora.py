@@ -19,27 +19,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from fooocus_core.choices import Performance
-from fooocus_core.config import DeviceOptions
-from fooocus_core.loading.checkpoint import build_checkpoint
-from fooocus_core.loading.memory import plan_device
-from fooocus_core.loading.weight_file import read_weights
 from fooocus_core.params import Lora
 from fooocus_core.performance import MODES, PerformanceMode
-from tools.coarse_unet import CoarseUNet, Example
+from tools.coarse_unet import CoarseUNet, Example, fit_inlet
 from tools.descent import Descent, add_arguments, complete, prepare
+from tools.embedded import read_embedded
 from tools.ink import draw_in_ink
-from tools.inpaint_lessons import Words
 from tools.latents import add_noise, draw_timesteps, noise_levels, noise_loss
 from tools.lora_checks import Likeness, compare, draw_tests, paint_mode, paint_style
 from tools.lora_lessons import Base, Frame, Lesson, Lessons, ModeLessons, StyleLessons, say
 from tools.low_rank import LowRankLayers, Spelling
 from tools.train_tiny import DEFAULT_SIZE, draw_latents, size_numbers
-from tools.train_tiny_inpaint import CHECKPOINT
 
 logger = logging.getLogger(__name__)
 
@@ -102,18 +96,16 @@ def course_of(kind: Kind) -> Course:
 
 
 def read_base() -> Base:
-    """Read the embedded checkpoint, on the accelerator if there is one."""
-    checkpoint = build_checkpoint(read_weights(CHECKPOINT), plan_device(None, DeviceOptions()))
-    words = Words(checkpoint)
-    unet: Any = checkpoint.unet
-    return Base(words=words, unet=CoarseUNet(unet, "cuda" if torch.cuda.is_available() else "cpu"))
+    """Read the embedded checkpoint."""
+    embedded = read_embedded()
+    return Base(words=embedded.words, unet=CoarseUNet(embedded.unet))
 
 
 def fit_inlets(base: Base, seed: int) -> None:
     """Let the base run from every level that is trained."""
     for level in sorted({frame.level for frame, _ in FRAMES} - {0}):
-        explained = base.unet.fit_inlet(level, _examples(base, seed, level))
-        logger.info("level %d: %.0f %% of what it reads explained", level, 100 * explained)
+        fit = fit_inlet(base.unet.pyramid, level, _examples(base, seed, level))
+        logger.info("level %d: %.0f %% of what it reads explained", level, 100 * fit.explained)
 
 
 def _examples(base: Base, seed: int, level: int) -> Iterator[Example]:
@@ -124,9 +116,9 @@ def _examples(base: Base, seed: int, level: int) -> Iterator[Example]:
         clean, captions = draw_latents(rng, DEFAULT_SIZE, 0, FIT_COUNT)
         timestep = draw_timesteps(FIT_COUNT, level, sigmas, generator)
         numbers = size_numbers(DEFAULT_SIZE, timestep, generator)
-        yield (
-            add_noise(clean, timestep, 0, sigmas, generator),
-            say(base.words, captions, "", numbers),
+        yield Example(
+            noise=add_noise(clean, timestep, 0, sigmas, generator),
+            said=say(base.words, captions, "", numbers),
         )
 
 

@@ -21,16 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fooocus_core.config import DeviceOptions
-from fooocus_core.loading.checkpoint import build_checkpoint
-from fooocus_core.loading.memory import plan_device
-from fooocus_core.loading.weight_file import read_weights
 from tools.descent import Descent, add_arguments, complete, prepare
-from tools.inpaint_lessons import Words
+from tools.embedded import read_embedded
 from tools.latents import noise_loss
 from tools.refiner_lessons import Course, Lesson, draw_lesson
 from tools.refiner_model import make_refiner, write_refiner
-from tools.train_tiny_inpaint import CHECKPOINT
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +42,8 @@ class Trainer:
     def __init__(self, folder: Path, *, seed: int, steps: int, rate: float) -> None:
         torch.manual_seed(seed)
         self.seed = seed
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.file = read_weights(CHECKPOINT)
-        self.base = build_checkpoint(self.file, plan_device(None, DeviceOptions()))
-        self.words = Words(self.base)
+        self.base = read_embedded()
+        self.device, self.words = self.base.device, self.base.words
         self.unet: Any = make_refiner().to(self.device)
         path, weights = folder / "refiner.pt", list(self.unet.parameters())
         self.descent = Descent(path, weights, steps=steps, rate=rate)
@@ -73,7 +66,7 @@ class Trainer:
 
     def predict_base(self, lesson: Lesson) -> Tensor:
         """Predict the noise as the base model does: (B, 4, h, w) float32 on the CPU."""
-        return _predicted(self.base.unet, lesson.told_base())
+        return _predicted(self.base.unet, lesson.on(self.device).told_base())
 
 
 def _predicted(unet: Any, told: dict[str, Any]) -> Tensor:
@@ -127,7 +120,7 @@ def main() -> None:
     )
     complete(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
-        write_refiner(trainer.unet, trainer.file, arguments.output)
+        write_refiner(trainer.unet, trainer.base.file, arguments.output)
     for worn in (False, True):
         for sigma, base, ours in clean_errors(trainer, arguments.pictures, worn=worn):
             state = "imperfect" if worn else "intact"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fooocus_core.choices import ControlKind
-from fooocus_core.config import DeviceOptions
 from fooocus_core.downloads import CONTROL_FILES
 from fooocus_core.images.preprocessors import canny_pyramid, cpds
-from fooocus_core.loading.checkpoint import build_checkpoint
-from fooocus_core.loading.memory import plan_device
-from fooocus_core.loading.weight_file import read_weights
 from tools.control_lessons import (
     SHOWINGS,
     WINDOW,
@@ -27,9 +22,8 @@ from tools.control_lessons import (
     missay,
 )
 from tools.drawing import Drawing, draw
-from tools.inpaint_lessons import Words
+from tools.embedded import Words, read_embedded
 from tools.latents import latent_of
-from tools.train_tiny_inpaint import CHECKPOINT
 
 SIZE = (192, 128)
 
@@ -40,8 +34,7 @@ def unchanged(hint: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def words() -> Words:
-    plan = plan_device(None, DeviceOptions())
-    return Words(build_checkpoint(read_weights(Path(CHECKPOINT)), plan))
+    return read_embedded().words
 
 
 @pytest.fixture(scope="module")

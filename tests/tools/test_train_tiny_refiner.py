@@ -142,7 +142,7 @@ def test_the_file_is_read_by_the_pipeline_as_it_was_trained(
     shown = lesson(trainer)
     trainer.learn(shown)
 
-    write_refiner(trainer.unet, trainer.file, path)
+    write_refiner(trainer.unet, trainer.base.file, path)
     refiner = build_refiner(read_weights(path), PLAN)
 
     assert refiner.kind is CheckpointKind.SDXL_REFINER
@@ -163,7 +163,7 @@ def test_the_file_is_read_by_the_pipeline_as_it_was_trained(
 def test_the_file_has_the_published_layout(trainer: Trainer, tmp_path: Path) -> None:
     path = tmp_path / "tiny_refiner.safetensors"
 
-    write_refiner(trainer.unet, trainer.file, path)
+    write_refiner(trainer.unet, trainer.base.file, path)
 
     published = json.loads(MANIFEST.read_text(encoding="utf-8"))
     # Of these, the pipeline reads nothing in a refiner's file.
