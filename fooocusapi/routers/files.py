@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from hashlib import sha256
+from pathlib import Path
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
+from starlette.types import Receive, Scope, Send
 
 from fooocus_core.metadata.embed import PICTURE_ERRORS
 from fooocusapi.dependencies import ServicesDep, bare_media_type
+from fooocusapi.exceptions import StoredFileNotFoundError
 from fooocusapi.routers.answers import Answers
 from fooocusapi.storage import convert
 
 router = APIRouter(prefix="/files", tags=["Files"])
 
+_OPEN_FILES = Path("/dev/fd")  # of this process, on POSIX systems
 _CONVERTED = {
     "image/png": "image/png",
     "image/jpeg": "image/jpeg",
@@ -58,7 +63,27 @@ async def get_file(date: str, file_name: str, request: Request, services: Servic
             content = await asyncio.to_thread(convert, stored.path, wanted)
             tag = {"ETag": f'"{sha256(content).hexdigest()}"'}
             return Response(content, media_type=wanted, headers={**headers, **tag})
-    return FileResponse(stored.path, media_type=stored.media_type, headers=headers)
+    return _OpenFileResponse(stored.path, media_type=stored.media_type, headers=headers)
+
+
+class _OpenFileResponse(FileResponse):
+    """Opens its file before it begins to answer, so that what is removed meanwhile is sent whole.
+
+    Raises:
+        StoredFileNotFoundError: It was removed before.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            descriptor = await asyncio.to_thread(os.open, self.path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise StoredFileNotFoundError("no such file") from error
+        try:
+            if _OPEN_FILES.is_dir():  # elsewhere a file that is open cannot be removed
+                self.path = _OPEN_FILES / str(descriptor)
+            await super().__call__(scope, receive, send)
+        finally:
+            os.close(descriptor)
 
 
 def _headers(name: str) -> dict[str, str]:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.types import Message, Receive, Scope, Send
 
 from fooocus_core.config import CoreConfig
+from fooocusapi.storage import Storage, StoredFile
 
 DATE = "2024-01-31"
 
@@ -56,6 +58,45 @@ def test_head_answers_without_the_bytes(client: TestClient, folder: Path) -> Non
     answer = client.head(f"/files/{DATE}/a.jpg")
     assert (answer.status_code, answer.content) == (200, b"")
     assert int(answer.headers["content-length"]) == (folder / "a.jpg").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("part", "wanted"), [({}, slice(None)), ({"range": "bytes=2-9"}, slice(2, 10))]
+)
+def test_a_picture_that_is_removed_when_its_answer_begins_is_sent_whole(
+    client: TestClient, folder: Path, part: dict[str, str], wanted: slice
+) -> None:
+    content = (folder / "a.jpg").read_bytes()
+
+    async def removing(scope: Scope, receive: Receive, send: Send) -> None:
+        async def watched(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":
+                (folder / "a.jpg").unlink()
+
+        await client.app(scope, receive, watched)
+
+    answer = TestClient(removing).get(f"/files/{DATE}/a.jpg", headers=part)
+    assert answer.content == content[wanted]
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert not (folder / "a.jpg").exists()
+
+
+def test_a_picture_that_is_removed_once_it_was_found_is_not_there(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = Storage.find
+
+    def find_and_remove(storage: Storage, date: str, name: str) -> StoredFile:
+        found = find(storage, date, name)
+        found.path.unlink()
+        return found
+
+    monkeypatch.setattr(Storage, "find", find_and_remove)
+    for accept in ("*/*", "image/png"):
+        (folder / "a.jpg").write_bytes((folder / "a.webp").read_bytes())
+        answer = client.get(f"/files/{DATE}/a.jpg", headers={"accept": accept})
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
 @pytest.mark.parametrize(
