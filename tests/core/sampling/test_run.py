@@ -26,7 +26,13 @@ from fooocus_core.sampling.run import (
     seeded_noise,
 )
 from fooocus_core.sampling.samplers import SAMPLERS
-from fooocus_core.sampling.samplers.base import Denoiser
+from fooocus_core.sampling.samplers.base import (
+    Denoiser,
+    NoiseSource,
+    OnStep,
+    SamplerFunction,
+    StepInfo,
+)
 from fooocus_core.text.encoder import TextConditioning
 from fooocus_core.unet.size_conditioning import SizeConditioning
 from tests.golden import (
@@ -97,18 +103,39 @@ def latent(case: dict[str, Any]) -> Tensor:
 
 
 @pytest.mark.parametrize("case", load_cases("components/samplers"), ids=case_id)
-def test_runs_end_at_the_recorded_latent(
-    case: dict[str, Any], denoiser: GuidedDenoiser, latent: Tensor
+def test_runs_go_through_the_recorded_states_to_the_recorded_latent(
+    case: dict[str, Any],
+    denoiser: GuidedDenoiser,
+    latent: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key, run = case["key"], run_of(case)
-    seen: list[Tensor] = []
+    seen, states = list[Tensor](), list[Tensor]()
+    watched = {run.sampler: watch(SAMPLERS[run.sampler], states)}
+    monkeypatch.setattr("fooocus_core.sampling.run.SAMPLERS", watched)
     turn = turn_of(run, denoiser, lambda *step: seen.append(step[2]))
     result = sample(run, turn, latent, seeded_noise(run, case["seed"], tuple(latent.shape), CPU))
     assert_matches(result, RECORDED[key], LATENT)
-    expected = RECORDED.get(f"{key}_x0", np.empty(0))
-    if expected.size:
-        assert_matches(torch.cat(seen), expected, LATENT)
     assert len(seen) == case.get("callbacks", case["steps"])
+    for name, found in ((f"{key}_x0", seen), (f"{key}_x", states)):
+        expected = RECORDED.get(name, np.empty(0))
+        if expected.size:
+            assert_matches(torch.cat(found), expected, LATENT)
+
+
+def watch(sampler: SamplerFunction, states: list[Tensor]) -> SamplerFunction:
+    """The sampler, adding to a list the state that each step starts from."""
+
+    def watched(
+        denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, noise: NoiseSource, on_step: OnStep
+    ) -> Tensor:
+        def note(info: StepInfo) -> None:
+            states.append(info.x.clone())
+            on_step(info)
+
+        return sampler(denoiser, x, sigmas, noise=noise, on_step=note)
+
+    return watched
 
 
 @pytest.mark.parametrize("case", load_cases("components/samplers"), ids=case_id)
@@ -116,33 +143,6 @@ def test_samplers_are_fed_the_recorded_levels(case: dict[str, Any]) -> None:
     run = run_of(case)
     leg = make_leg(run, noise_model(run.scheduler).levels)
     np.testing.assert_allclose(leg.sigmas, RECORDED[f"{case['key']}_sigmas"], rtol=1e-6)
-
-
-WITH_STATES = [
-    case
-    for case in load_cases("components/samplers")
-    if RECORDED.get(f"{case['key']}_x", np.empty(0)).size
-]
-
-
-@pytest.mark.parametrize("case", WITH_STATES, ids=case_id)
-def test_each_step_starts_from_the_recorded_state(
-    case: dict[str, Any], denoiser: GuidedDenoiser, latent: Tensor
-) -> None:
-    run = run_of(case)
-    levels = denoiser.noise_model.levels
-    sigmas = make_leg(run, levels).sigmas
-    noise = seeded_noise(run, case["seed"], tuple(latent.shape), CPU)
-    scaled = latent_format(run.scheduler).to_sampler(latent)
-    states: list[Tensor] = []
-    SAMPLERS[run.sampler](
-        denoiser,
-        noised(scaled, noise.start(), sigmas[0], levels),
-        sigmas,
-        noise=noise,
-        on_step=lambda info: states.append(info.x.clone()),
-    )
-    assert_matches(torch.cat(states), RECORDED[f"{case['key']}_x"], LATENT)
 
 
 KARRAS = {"sampler": Sampler.DPMPP_2M_SDE_GPU, "scheduler": Scheduler.KARRAS, "steps": 8}
