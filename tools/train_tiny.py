@@ -126,6 +126,21 @@ CYCLES: tuple[Cycle, ...] = (
         height=0.5,
         hold=0.3,
     ),
+    # Outlines of whole pictures.
+    Cycle(
+        phases=(
+            Phase(
+                steps=1500,
+                levels={0: 0.8, 2: 0.2},
+                beginning=0.1,
+                bare=0.15,
+                shapes=0.5,
+                several=0.5,
+            ),
+        ),
+        height=0.5,
+        hold=0.3,
+    ),
 )
 
 
