@@ -5,6 +5,7 @@ Knows nothing about how the pictures were made or what was asked of them.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -23,11 +24,13 @@ EXAMPLES = 48
 STANDS_OUT = 45.0  # distance in RGB, half of that of the two nearest named colours
 LEAST_AREA = 0.12  # of the largest thing: what is smaller is no thing of its own
 SPECK = 0.003  # of the picture: what is smaller is nothing
-OUTLINE = 48  # places of a side of the outlines that are compared
+OUTLINE = 64  # places of a side of the outlines that are compared
+SIDE = 22.0  # places, the root of the area that every outline is brought to
 CLOSE = 5e-3  # of the shorter side: gaps in a thing that are no gaps
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Shares = NDArray[np.float32]
 NAMES = tuple(COLOURS)
 _VALUES = np.array(list(COLOURS.values()), dtype=np.float32)
 
@@ -37,7 +40,7 @@ class SeenThing:
     """Something that stands out from a plain background.
 
     Attributes:
-        kind: The shape or thing whose outline it has most of.
+        kind: The shape or thing whose outline it has most in common with.
         colour: Nearest named colour of its median.
         shares: How much of it is nearest to each named colour.
         place: Of the middle of its box, in fractions of the picture's sides.
@@ -81,7 +84,7 @@ def _thing(values: Pixels, mask: Mask) -> SeenThing:
     nearest = np.square(inside[:, None].astype(np.float32) - _VALUES).sum(-1).argmin(1)
     shares = np.bincount(nearest, minlength=len(NAMES)) / len(nearest)
     return SeenThing(
-        kind=_kind(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]),
+        kind=kind_of(mask),
         colour=nearest_colour(inside),
         shares=dict(zip(NAMES, shares.tolist(), strict=True)),
         place=(
@@ -91,28 +94,30 @@ def _thing(values: Pixels, mask: Mask) -> SeenThing:
     )
 
 
-def _kind(mask: Mask) -> str:
+def kind_of(mask: Mask) -> str:
+    """Name the shape or thing whose outline has most in common with a mask, (H, W).
+
+    Both are brought to one area around one centre of gravity, so that a ragged rim changes little.
+    """
     seen = _outline(mask)
     return max(OUTLINES, key=lambda kind: _overlap(seen, OUTLINES[kind]))
 
 
-def _overlap(one: Mask, other: Mask) -> float:
-    return float((one & other).sum() / (one | other).sum())
+def _overlap(one: Shares, other: Shares) -> float:
+    return float(np.minimum(one, other).sum() / np.maximum(one, other).sum())
 
 
-def _outline(mask: Mask) -> Mask:
-    """Bring what a box holds to a common size, in the middle, with its proportions kept."""
-    height, width = mask.shape
-    scale = OUTLINE / max(height, width)
-    size = tuple(max(1, round(side * scale)) for side in (width, height))
-    small = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
-    place = tuple((OUTLINE - side) // 2 for side in size)
-    whole = np.zeros((OUTLINE, OUTLINE), dtype=np.bool_)
-    whole[place[1] : place[1] + size[1], place[0] : place[0] + size[0]] = small
-    return whole
+def _outline(mask: Mask) -> Shares:
+    moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
+    scale = SIDE / math.sqrt(moments["m00"])
+    middle = (OUTLINE - 1) / 2
+    x, y = (middle - scale * moments[name] / moments["m00"] for name in ("m10", "m01"))
+    move = np.array([[scale, 0, x], [0, scale, y]])
+    whole = cv2.warpAffine(mask.astype(np.float32), move, (OUTLINE, OUTLINE))
+    return whole.astype(np.float32)
 
 
-def _drawn_outlines() -> dict[str, Mask]:
+def _drawn_outlines() -> dict[str, Shares]:
     black, white = (0, 0, 0), (255, 255, 255)
     outlines = {}
     for kind in (*SHAPES, *THINGS):
@@ -122,9 +127,7 @@ def _drawn_outlines() -> dict[str, Mask]:
             SHAPES[kind](pen, black, white)
         else:
             THINGS[kind](pen, black, random.Random(0))
-        mask = np.asarray(sheet).min(-1) < 255
-        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-        outlines[kind] = _outline(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        outlines[kind] = _outline(np.asarray(sheet).min(-1) < 255)
     return outlines
 
 
