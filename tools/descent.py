@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tools.muon import MuonAndAdamW, Part
+
 logger = logging.getLogger(__name__)
 
 WARM_UP = 20
@@ -29,7 +31,13 @@ class Descent:
     """The optimiser, the averaged weights, and where the run is."""
 
     def __init__(
-        self, path: Path, weights: Sequence[nn.Parameter], *, steps: int, rate: float
+        self,
+        path: Path,
+        weights: Sequence[nn.Parameter],
+        *,
+        steps: int,
+        rate: float,
+        muon: bool = False,
     ) -> None:
         """Start at step 0.
 
@@ -38,12 +46,16 @@ class Descent:
             weights: What is trained, already on its device.
             steps: Of the whole run.
             rate: Highest learning rate.
+            muon: Whether Muon learns the matrices and convolutions, or Adam all weights.
         """
         self.steps, self.step = steps, 0
         self._path, self._rate = path, rate
         self._weights: list[Any] = list(weights)
         self.averaged: list[Tensor] = [weight.detach().clone() for weight in self._weights]
-        self._optimizer = torch.optim.Adam(self._weights, rate, betas=(0.9, 0.99))
+        matrices = [weight for weight in weights if muon and weight.ndim > 1]
+        known = {id(weight) for weight in matrices}
+        singles = [weight for weight in weights if id(weight) not in known]
+        self._optimizer = MuonAndAdamW([Part(singles=singles, matrices=matrices)])
 
     def save(self) -> None:
         """Write the state file; a run that is cut off here keeps the older one."""
@@ -71,12 +83,7 @@ class Descent:
 
     def follow(self, loss: Tensor) -> float:
         """Take a step down a loss, (); returns it as a number."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._height() * self._rate
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        nn.utils.clip_grad_norm_(self._weights, 1.0)
-        self._optimizer.step()
+        self._optimizer.follow(loss, self._height() * self._rate)
         self.step += 1
         keep = min(KEEP, (self.step + 1) / (self.step + 20))
         with torch.no_grad():

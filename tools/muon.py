@@ -6,49 +6,67 @@ model more that way than with AdamW alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-WEIGHT_DECAY = 0.01
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """Weights, on their device, of which every one is trained.
+
+    Attributes:
+        singles: What AdamW learns.
+        matrices: What Muon learns: matrices and convolutions, (outputs, ...).
+        share: Of the learning rate.
+    """
+
+    singles: Sequence[nn.Parameter]
+    matrices: Sequence[nn.Parameter]
+    share: float = 1.0
+
+
+def part_of(module: nn.Module, *, share: float = 1.0) -> Part:
+    """Divide the weights of a module; embeddings, learned row by row, are AdamW's."""
+    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    singles = [w for w in module.parameters() if w.ndim == 1 or id(w) in embeddings]
+    known = {id(weight) for weight in singles}
+    matrices = [weight for weight in module.parameters() if id(weight) not in known]
+    return Part(singles=singles, matrices=matrices, share=share)
 
 
 class MuonAndAdamW:
     """Both optimisers, following the gradients of the same loss."""
 
-    def __init__(self, shares: Mapping[nn.Module, float]) -> None:
-        """Divide the weights; embeddings, whose rows are learned one by one, are AdamW's.
+    def __init__(self, parts: Sequence[Part], *, decay: float = 0.0) -> None:
+        """Start without momentum.
 
         Args:
-            shares: Modules, on their device, of which every weight is trained -> their share of
-                the learning rate.
+            parts: What is trained.
+            decay: Share of a weight that is taken off it per step, times the learning rate.
         """
-        self._weights: list[nn.Parameter] = []
-        self._matrices: list[nn.Parameter] = []
+        self._weights = [weight for part in parts for weight in part.matrices]
+        self._singles = [weight for part in parts for weight in part.singles]
         muon: list[dict[str, Any]] = []
-        adam: list[dict[str, Any]] = []
-        for module, share in shares.items():
-            singles, weights = _divided(module)
+        for part in parts:
             # The same memory, seen as matrices: (outputs, all inputs of an output).
-            matrices = [nn.Parameter(weight.detach().flatten(1)) for weight in weights]
-            self._weights += weights
-            self._matrices += matrices
-            muon.append({"params": matrices, "share": share})
-            adam.append({"params": singles, "share": share})
-        self._muon = torch.optim.Muon(
-            muon, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"
-        )
-        self._adam = torch.optim.AdamW(adam, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
-        self._all = [*self._weights, *(w for group in adam for w in group["params"])]
+            seen = [nn.Parameter(weight.detach().flatten(1)) for weight in part.matrices]
+            muon.append({"params": seen, "share": part.share})
+        adam = [{"params": [*part.singles], "share": part.share} for part in parts]
+        self._matrices = [matrix for group in muon for matrix in group["params"]]
+        self._muon = torch.optim.Muon(muon, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+        self._adam = torch.optim.AdamW(adam, betas=(0.9, 0.99), weight_decay=decay)
 
     def follow(self, loss: Tensor, rate: float) -> None:
         """Take a step down a loss, (), at a learning rate; large gradients are shortened."""
-        for weight in self._all:
+        trained = [*self._weights, *self._singles]
+        for weight in trained:
             weight.grad = None
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        nn.utils.clip_grad_norm_(self._all, 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         for weight, matrix in zip(self._weights, self._matrices, strict=True):
             matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
         for optimizer in (self._muon, self._adam):
@@ -64,13 +82,3 @@ class MuonAndAdamW:
         """Go on as in a state file."""
         self._muon.load_state_dict(state["muon"])
         self._adam.load_state_dict(state["adam"])
-
-
-def _divided(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return what AdamW learns of a module, and what Muon does."""
-    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    singles: list[nn.Parameter] = []
-    weights: list[nn.Parameter] = []
-    for weight in module.parameters():
-        (singles if weight.ndim == 1 or id(weight) in embeddings else weights).append(weight)
-    return singles, weights

@@ -29,7 +29,7 @@ from fooocus_core.text.tokens import CHUNK_LENGTH, Tokenizer
 from tools.drawing import WANDER, Drawing, draw
 from tools.exam import is_held_out
 from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels, noise_loss
-from tools.muon import MuonAndAdamW
+from tools.muon import MuonAndAdamW, part_of
 from tools.prompts import WordTable, make_batch, plain_batch
 from tools.sheet import COLOURS
 from tools.tiny_model import Conditioning, Networks
@@ -49,6 +49,7 @@ SIZE_SWITCH = 699.3  # timestep above which the pipeline changes the size number
 BATCH = {4: 48, 3: 24, 2: 16, 1: 6, 0: 3}
 RATE = {4: 1.0, 3: 1.0, 2: 0.7, 1: 0.5, 0: 0.4}  # of the learning rate: less for small batches
 TEXT_SHARE = 0.35  # of the learning rate
+WEIGHT_DECAY = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,10 @@ class Trainer:
         )
         self.networks = Networks(len(self.table)).to(device)
         self.averaged = copy.deepcopy(self.networks).requires_grad_(False)
-        self.optimizer = MuonAndAdamW({self.networks.pyramid: 1.0, self.networks.text: TEXT_SHARE})
+        self.optimizer = MuonAndAdamW(
+            [part_of(self.networks.pyramid), part_of(self.networks.text, share=TEXT_SHARE)],
+            decay=WEIGHT_DECAY,
+        )
         self.sigmas = noise_levels()
         self.step = 0
         self.grown: list[int] = [4]

@@ -82,7 +82,7 @@ class Trainer:
         self.model = ControlModel(embedded.unet, seed=seed)
         self.album = Album(f"{seed} {kind}", kind, self.model.look)
         path = folder / f"control_{kind}.pt"
-        self.descent = Descent(path, self.model.learning, steps=steps, rate=rate)
+        self.descent = Descent(path, self.model.learning, steps=steps, rate=rate, muon=True)
 
     def prepare(self, level: int, lessons: Iterable[Lesson]) -> None:
         """Let a level run alone; lessons of level 0 show what comes down to it."""

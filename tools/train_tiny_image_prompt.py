@@ -46,7 +46,7 @@ class Trainer:
         self.device, self.words, self.unet = embedded.device, embedded.words, embedded.unet
         self.model = ImagePromptModel(self.unet, seed=seed, device=self.device)
         path = folder / "image_prompt.pt"
-        self.descent = Descent(path, self.model.learning, steps=steps, rate=rate)
+        self.descent = Descent(path, self.model.learning, steps=steps, rate=rate, muon=True)
 
     def train_step(self) -> float:
         """Run one step on freshly drawn pictures; returns its loss."""

@@ -40,7 +40,7 @@ class Trainer:
         self.device, self.words = embedded.device, embedded.words
         self.model = InpaintUNet(embedded.unet)
         path = folder / "inpaint.pt"
-        self.descent = Descent(path, self.model.learning, steps=steps, rate=rate)
+        self.descent = Descent(path, self.model.learning, steps=steps, rate=rate, muon=True)
 
     def train_step(self) -> float:
         """Run one step on freshly drawn pictures; returns its loss."""

@@ -132,7 +132,7 @@ class Trainer:
         self.lessons = self.course.lessons(base)
         self.layers = LowRankLayers(base.unet.unet, rank=RANK, seed=seed)
         path = folder / f"{kind}.pt"
-        self.descent = Descent(path, self.layers.learning, steps=steps, rate=rate)
+        self.descent = Descent(path, self.layers.learning, steps=steps, rate=rate, muon=True)
 
     def train_step(self) -> float:
         """Run one step on freshly drawn pictures; returns its loss."""

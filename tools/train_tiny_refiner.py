@@ -46,7 +46,7 @@ class Trainer:
         self.device, self.words = self.base.device, self.base.words
         self.unet: Any = make_refiner().to(self.device)
         path, weights = folder / "refiner.pt", list(self.unet.parameters())
-        self.descent = Descent(path, weights, steps=steps, rate=rate)
+        self.descent = Descent(path, weights, steps=steps, rate=rate, muon=True)
 
     def train_step(self) -> float:
         """Run one step on freshly drawn pictures; returns its loss."""
