@@ -356,6 +356,10 @@ SUBJECTS: tuple[tuple[Callable[[Sheet], str], float], ...] = (
 SEVERAL = (two_shapes, two_shapes, equal_shapes)
 
 
+def _several(equal: float, rng: random.Random) -> Callable[[Sheet], str]:
+    return equal_shapes if _happens(equal, rng) else rng.choice(SEVERAL)
+
+
 def _happens(share: float, rng: random.Random) -> bool:
     return share > 0 and rng.random() < share
 
@@ -366,6 +370,7 @@ def draw(
     *,
     shapes: float = 0.0,
     several: float = 0.0,
+    equal: float = 0.0,
     wander: float = 1.0,
 ) -> Drawing:
     """Draw one random picture of the world.
@@ -375,6 +380,7 @@ def draw(
         size: (width, height) in pixels.
         shapes: Share of pictures that must show shapes; the others show anything.
         several: Share of these that show two or three; the others show one.
+        equal: Share of these that show equal ones; of the others every third does, too.
         wander: How far things stray from their places and sizes, as a share of the whole of it.
 
     Returns:
@@ -383,7 +389,7 @@ def draw(
     sheet = Sheet(Image.new("RGB", size), rng, wander)
     subjects, weights = zip(*SUBJECTS, strict=True)
     if _happens(shapes, rng):
-        subject = rng.choice(SEVERAL) if _happens(several, rng) else one_shape
+        subject = _several(equal, rng) if _happens(several, rng) else one_shape
     else:
         subject = rng.choices(subjects, weights)[0]
     caption = subject(sheet)

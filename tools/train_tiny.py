@@ -64,6 +64,7 @@ class Phase:
         lowest: Sigma below which nothing is trained.
         shapes: Share of pictures that must show shapes; the others show anything.
         several: Share of these that show two or three; the others show one.
+        equal: Share of these that show equal ones; of the others every third does, too.
         tokens: How many a caption without other words is padded to; fewer are faster.
     """
 
@@ -74,6 +75,7 @@ class Phase:
     lowest: float = 0.0
     shapes: float = 0.0
     several: float = 0.0
+    equal: float = 0.0
     tokens: int = CHUNK_LENGTH
 
 
@@ -141,6 +143,22 @@ CYCLES: tuple[Cycle, ...] = (
         ),
         height=0.5,
         hold=0.3,
+    ),
+    # Small things, of which three in a row are the rarest.
+    Cycle(
+        phases=(
+            Phase(
+                steps=1000,
+                levels={0: 0.5, 1: 0.3, 2: 0.2},
+                beginning=0.1,
+                bare=0.15,
+                shapes=0.6,
+                several=0.6,
+                equal=0.6,
+            ),
+        ),
+        height=0.4,
+        hold=0.2,
     ),
 )
 
@@ -253,7 +271,13 @@ class Trainer:
     ) -> Tensor:
         size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
         count = BATCH[level]
-        drawer = partial(draw, shapes=phase.shapes, several=phase.several, wander=WANDER)
+        drawer = partial(
+            draw,
+            shapes=phase.shapes,
+            several=phase.several,
+            equal=phase.equal,
+            wander=WANDER,
+        )
         drawings = draw_pictures(rng, size, level, count, draw=drawer)
         latents = latents_of(drawings, size, level)
         captions = [drawing.caption for drawing in drawings]
