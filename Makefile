@@ -7,6 +7,8 @@ ARGS ?=
 
 # Threads that wait asleep: on a busy machine spinning ones slow everything down tenfold.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Every process of a run reads what the first has compiled.
+export PYTHONDONTWRITEBYTECODE :=
 # A process more than there are cores, because one often waits, each computing on one core; slow tests
 # and timings have the machine to themselves. All tests of a file run in one process, which so makes what
 # they share once.

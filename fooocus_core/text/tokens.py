@@ -10,6 +10,7 @@ import lzma
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import cast
 
@@ -61,9 +62,7 @@ class Tokenizer:
     """The published CLIP vocabulary, from package data."""
 
     def __init__(self) -> None:
-        merges = _read_merges()
-        # The library's annotation is too narrow: it takes pairs.
-        self._bpe = CLIPTokenizer(vocab=_vocabulary(merges), merges=cast("list[str]", merges))
+        self._bpe = _published_tokenizer()
 
     def ids(self, word: str) -> list[int]:
         """Token ids of a word, without start and end."""
@@ -139,6 +138,13 @@ def _close(chunk: Chunk, last: Sequence[Token], pad_id: int) -> None:
     chunk.extend(last)
     chunk.append(Token(id=END_ID))
     chunk.extend([Token(id=pad_id)] * (CHUNK_LENGTH - len(chunk)))
+
+
+@cache
+def _published_tokenizer() -> CLIPTokenizer:
+    merges = _read_merges()
+    # The library's annotation is too narrow: it takes pairs.
+    return CLIPTokenizer(vocab=_vocabulary(merges), merges=cast("list[str]", merges))
 
 
 def _read_merges() -> list[tuple[str, str]]:
