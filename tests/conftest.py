@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from filelock import FileLock
 
 from fooocus_core.choices import ControlKind, InpaintEngine
 from fooocus_core.config import CoreConfig, load_config
@@ -41,11 +43,19 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models root with the synthetic weights that the golden vectors were recorded with."""
+    """A models root with the synthetic weights that the golden vectors were recorded with.
+
+    The first process of a run makes them, the others link to its files: each has its own folders.
+    """
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_weights"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            script = [sys.executable, str(GOLDEN / "make_weights.py"), f"{made}.part"]
+            subprocess.run(script, check=True, capture_output=True)
+            Path(f"{made}.part").rename(made)
     root = tmp_path_factory.mktemp("weights")
-    script = GOLDEN / "make_weights.py"
-    subprocess.run([sys.executable, str(script), str(root)], check=True, capture_output=True)
-    return root
+    return Path(shutil.copytree(made, root, copy_function=os.link, dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="session")
