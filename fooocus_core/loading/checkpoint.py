@@ -5,25 +5,21 @@ Kinds are told by key prefixes, sizes by the shapes of tensors.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate import init_empty_weights
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-from transformers.initialization import no_init_weights
 
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading import architecture, key_maps
 from fooocus_core.loading.attention import use_attention
-from fooocus_core.loading.filling import fill_weights, list_names, naming_part
+from fooocus_core.loading.filling import fill_weights, list_names, naming_part, without_memory
 from fooocus_core.loading.leases import stream_weights
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.rounding import rounded_weights, widen_during_forward
@@ -210,7 +206,7 @@ def _load_unet(file: WeightFile, kind: CheckpointKind, plan: DevicePlan) -> UNet
                 f"It takes {config['in_channels']} channels: an inpainting model. Inpainting works "
                 "with ordinary SDXL checkpoints here."
             )
-        with _without_memory():
+        with without_memory():
             unet: UNet2DConditionModel = UNet2DConditionModel(**config)
         converted = key_maps.unet_weights(tensors, unet.config)
         _require_all_used(tensors, converted)
@@ -234,7 +230,7 @@ def _load_vae(file: WeightFile, prefix: str, plan: DevicePlan) -> AutoencoderKL:
             norm_groups=_norm_groups(file),
             diffusers_names=key_maps.has_diffusers_vae_names(tensors),
         )
-        with _without_memory():
+        with without_memory():
             vae: AutoencoderKL = AutoencoderKL(**config)
         converted = key_maps.vae_weights(tensors, vae.config)
         _require_all_used(tensors, converted)
@@ -262,13 +258,13 @@ def _load_clip_g(file: WeightFile, prefix: str, plan: DevicePlan) -> CLIPTextMod
 
 
 def _empty_clip_l(file: WeightFile, prefix: str) -> CLIPTextModel:
-    with naming_part(file.path, _CLIP_L_PART), _without_memory():
+    with naming_part(file.path, _CLIP_L_PART), without_memory():
         shape = architecture.clip_l_config(_clip_l_tensors(file, prefix))
         return CLIPTextModel(_clip_config(shape))
 
 
 def _empty_clip_g(file: WeightFile, prefix: str) -> CLIPTextModelWithProjection:
-    with naming_part(file.path, _CLIP_G_PART), _without_memory():
+    with naming_part(file.path, _CLIP_G_PART), without_memory():
         shape = architecture.clip_g_config(file.section(prefix))
         return CLIPTextModelWithProjection(_clip_config(shape))
 
@@ -302,13 +298,6 @@ def _fill_text_encoder(model: Module, weights: Tensors, plan: DevicePlan) -> Mod
     fill_weights(model, state, home)
     widen_during_forward(model, torch.float32)
     return model
-
-
-@contextlib.contextmanager
-def _without_memory() -> Iterator[None]:
-    """Have networks that are made inside take no memory, and no time to be initialised."""
-    with no_init_weights(), init_empty_weights(include_buffers=False):
-        yield
 
 
 def _require_all_used(tensors: Tensors, converted: Tensors) -> None:

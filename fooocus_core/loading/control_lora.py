@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from accelerate import init_empty_weights
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
@@ -19,7 +18,7 @@ from torch import Tensor
 from fooocus_core.downloads import CANNY_CONTROL, CPDS_CONTROL
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.attention import use_attention
-from fooocus_core.loading.filling import fill_weights, list_names, naming_part
+from fooocus_core.loading.filling import fill_weights, list_names, naming_part, without_memory
 from fooocus_core.loading.leases import stream_weights
 from fooocus_core.loading.lora_names import unet_layers
 from fooocus_core.loading.memory import DevicePlan, memory_errors
@@ -74,7 +73,7 @@ def build_control_net(
         raise ModelFileError(f"{file.path.name} is not a control-LoRA: it has no entry {_MARK}.")
     tensors = {name: tensor for name, tensor in file.tensors.items() if name != _MARK}
     with memory_errors(f"loading {file.path.name}"), naming_part(file.path, "control net"):
-        with init_empty_weights(include_buffers=False):
+        with without_memory():
             network: ControlNetModel = ControlNetModel(**_config(tensors, unet))
         state = _weights(tensors, network, unet, plan)
         fill_weights(network, state, plan.unet_home)

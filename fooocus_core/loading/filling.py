@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from accelerate import init_empty_weights
 from torch import nn
+from transformers.initialization import no_init_weights
 
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.weight_file import Tensors
@@ -41,6 +43,13 @@ def fill_weights(module: nn.Module, state: Tensors, device: torch.device) -> Non
             )
     module.load_state_dict(state, strict=True, assign=True)
     module.to(device).eval().requires_grad_(requires_grad=False)
+
+
+@contextlib.contextmanager
+def without_memory() -> Iterator[None]:
+    """Have networks that are made inside take no memory, and no time to be initialised."""
+    with no_init_weights(), init_empty_weights(include_buffers=False):
+        yield
 
 
 @contextlib.contextmanager

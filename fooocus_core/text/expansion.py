@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
@@ -27,6 +26,7 @@ from fooocus_core.catalog import (
     EXPANSION_WORDS,
 )
 from fooocus_core.errors import InvalidInputError, ModelFileError
+from fooocus_core.loading.filling import without_memory
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.text_file import read_model_text
 from fooocus_core.loading.weight_file import read_weights
@@ -167,7 +167,7 @@ def _sample(logits: Tensor, generator: torch.Generator) -> int:
 
 def _load_model(folder: Path, plan: DevicePlan) -> GPT2LMHeadModel:
     config = GPT2Config(**{**_read_json(folder / EXPANSION_CONFIG), "attn_implementation": "eager"})
-    with init_empty_weights(include_buffers=False):
+    with without_memory():
         model = GPT2LMHeadModel(config)
     file = read_weights(folder / EXPANSION_WEIGHTS)
     state = {

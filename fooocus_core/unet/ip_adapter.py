@@ -11,12 +11,11 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from accelerate import init_empty_weights
 from torch import Tensor, nn
 
 from fooocus_core.downloads import IMAGE_ENCODER, IP_NEGATIVE
 from fooocus_core.errors import ModelFileError
-from fooocus_core.loading.filling import fill_weights, naming_part
+from fooocus_core.loading.filling import fill_weights, naming_part, without_memory
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.weight_file import Tensors, read_torch_file, read_weights
 from fooocus_core.unet.image_attention import KeyValue, Layers, ReadPicture
@@ -116,7 +115,7 @@ def load_ip_adapter(path: Path, negative: Path, plan: DevicePlan) -> IpAdapter:
     home = plan.home_of(plan.device)
     tables = _read_tables(path)
     with memory_errors(f"loading {path.name}"), naming_part(path, "IP-adapter"):
-        with init_empty_weights(include_buffers=False):
+        with without_memory():
             network = AdapterNetwork(resampler_sizes(tables[_RESAMPLER]), _widths(tables[_LAYERS]))
         state = {
             f"{part}.{name}": tensor.to(home, plan.small)

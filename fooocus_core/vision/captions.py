@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from accelerate import init_empty_weights
 from torch import Tensor
 from torch.nn import functional
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
@@ -24,7 +23,7 @@ from transformers.generation.logits_process import (
 
 from fooocus_core.errors import ModelFileError
 from fooocus_core.loading.architecture import blip_config
-from fooocus_core.loading.filling import fill_weights, naming_part
+from fooocus_core.loading.filling import fill_weights, naming_part, without_memory
 from fooocus_core.loading.key_maps import blip_weights
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.text_file import read_model_text
@@ -160,7 +159,7 @@ def build_captioner(file: WeightFile, tokenizer: BertTokenizer, plan: DevicePlan
     with memory_errors(f"loading {file.path.name}"), naming_part(file.path, "captioner"):
         weights = blip_weights(file.tensors)
         sizes = blip_config(weights)
-        with init_empty_weights(include_buffers=False):
+        with without_memory():
             network = BlipForConditionalGeneration(BlipConfig(**sizes))
         state = {name: weight.to(home, plan.small) for name, weight in weights.items()}
         fill_weights(network, state, home)

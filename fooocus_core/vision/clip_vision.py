@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from accelerate import init_empty_weights
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -16,7 +15,7 @@ from fooocus_core.downloads import IMAGE_ENCODER
 from fooocus_core.errors import ModelFileError
 from fooocus_core.images.resize import Fit, resize_image
 from fooocus_core.loading.architecture import clip_vision_config
-from fooocus_core.loading.filling import fill_weights, naming_part
+from fooocus_core.loading.filling import fill_weights, naming_part, without_memory
 from fooocus_core.loading.key_maps import clip_vision_weights
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.weight_file import WeightFile, read_weights
@@ -115,7 +114,7 @@ def build_image_encoder(file: WeightFile, plan: DevicePlan) -> ImageEncoder:
         weights = clip_vision_weights(file.tensors)
         # Of the attention implementations, eager is the closest to the reference.
         sizes = {**clip_vision_config(weights), "attn_implementation": "eager"}
-        with init_empty_weights(include_buffers=False):
+        with without_memory():
             network = CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes))
         state = {name: weight.to(home, plan.small) for name, weight in weights.items()}
         fill_weights(network, state, home)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import init_empty_weights
 from PIL import Image as PillowImage
 from torch import Tensor
 from transformers import BertTokenizer, GroundingDinoConfig, GroundingDinoForObjectDetection
@@ -18,7 +17,7 @@ from transformers import BertTokenizer, GroundingDinoConfig, GroundingDinoForObj
 from fooocus_core.errors import InvalidInputError, ModelFileError
 from fooocus_core.images.arrays import size_of
 from fooocus_core.images.resize import resample
-from fooocus_core.loading.filling import fill_weights, naming_part
+from fooocus_core.loading.filling import fill_weights, naming_part, without_memory
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.weight_file import WeightFile, read_weights
 from fooocus_core.params import Image, Size
@@ -121,7 +120,7 @@ def build_box_finder(file: WeightFile, tokenizer: BertTokenizer, plan: DevicePla
         sizes = grounding_dino_config(tensors)
         if len(tokenizer) > sizes["text_config"]["vocab_size"]:
             raise ModelFileError(f"It knows fewer words than the {len(tokenizer)} of vocab.txt.")
-        with init_empty_weights(include_buffers=False):
+        with without_memory():
             network = GroundingDinoForObjectDetection(GroundingDinoConfig(**sizes))
         weights = grounding_dino_weights(tensors)
         state = {name: tensor.to(home, torch.float32) for name, tensor in weights.items()}

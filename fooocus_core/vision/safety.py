@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import init_empty_weights
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -19,7 +18,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from fooocus_core.errors import ModelFileError
 from fooocus_core.images.resize import crop_middle
 from fooocus_core.loading.architecture import clip_vision_config
-from fooocus_core.loading.filling import fill_weights, naming_part
+from fooocus_core.loading.filling import fill_weights, naming_part, without_memory
 from fooocus_core.loading.key_maps import without_clip_extras
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.weight_file import WeightFile, read_weights
@@ -161,7 +160,7 @@ def build_safety_checker(file: WeightFile, plan: DevicePlan) -> SafetyChecker:
         width = sizes["projection_dim"]
         special = _take_concepts(state, "special_care_embeds", width)
         concepts = _take_concepts(state, "concept_embeds", width)
-        with init_empty_weights(include_buffers=False):
+        with without_memory():
             network = CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes))
         state = {name: weight.to(home, torch.float32) for name, weight in state.items()}
         fill_weights(network, state, home)

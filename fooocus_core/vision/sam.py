@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import init_empty_weights
 from PIL import Image as PillowImage
 from torch import Tensor
 from torch.nn import functional
@@ -19,7 +18,7 @@ from transformers import SamConfig, SamModel
 from fooocus_core.errors import ModelFileError
 from fooocus_core.images.arrays import Mask, size_of
 from fooocus_core.images.resize import resample
-from fooocus_core.loading.filling import fill_weights, naming_part
+from fooocus_core.loading.filling import fill_weights, naming_part, without_memory
 from fooocus_core.loading.memory import DevicePlan, memory_errors
 from fooocus_core.loading.weight_file import WeightFile, read_weights
 from fooocus_core.params import Image, Size
@@ -123,7 +122,7 @@ def build_segmenter(file: WeightFile, plan: DevicePlan) -> Segmenter:
     with memory_errors(f"loading {file.path.name}"), naming_part(file.path, "segmenter"):
         # Of the attention implementations, eager is the closest to the original.
         sizes = {**sam_config(file.tensors), "attn_implementation": "eager"}
-        with init_empty_weights(include_buffers=False):
+        with without_memory():
             network = SamModel(SamConfig(**sizes))
         state = {name: t.to(home, torch.float32) for name, t in sam_weights(file.tensors).items()}
         fill_weights(network, state, home)
