@@ -17,9 +17,9 @@ from fooocus_core.choices import (
     UpscaleVaryMethod,
 )
 from fooocus_core.config import CoreConfig
-from fooocus_core.downloads import UPSCALER, ModelFile, enhance_files, mask_files
+from fooocus_core.downloads import UPSCALER, ModelFile, enhance_files
 from fooocus_core.params import EnhanceParams, EnhanceRegion, MaskParams
-from tests.conftest import MakeClient
+from tests.api.conftest import App, MakeApp
 from tests.fakes import FakeEngine
 from tests.pictures import COLOUR, as_base64, as_data_url, encode, plain
 
@@ -30,21 +30,9 @@ PICTURE = encode(plain(96, 80))
 TEXT = as_base64(PICTURE)
 FACE = {"enhance_enabled": True}
 
-pytestmark = pytest.mark.usefixtures("picture_models", "mask_models")
-
 
 def path_of(core: CoreConfig, file: ModelFile) -> Any:
     return getattr(core.folders, file.kind)[0] / file.name
-
-
-@pytest.fixture
-def mask_models(core: CoreConfig) -> None:
-    """The files that regions are found with, there but empty."""
-    for model in (MaskModel.SAM, MaskModel.SILUETA):
-        for size in SamModel:
-            for file in mask_files(MaskParams(model=model, sam_model=size)):
-                path_of(core, file).parent.mkdir(parents=True, exist_ok=True)
-                path_of(core, file).touch()
 
 
 def last_asked(engine: FakeEngine) -> EnhanceParams:
@@ -60,8 +48,8 @@ def last_asked(engine: FakeEngine) -> EnhanceParams:
 class Asker:
     """Posts to the second version and tells what was asked of the engine, and the warning."""
 
-    def __init__(self, client: TestClient, engine: FakeEngine) -> None:
-        self._client, self._engine = client, engine
+    def __init__(self, app: App) -> None:
+        self._client, self._engine = app.client, app.engine
 
     def __call__(self, **fields: Any) -> EnhanceParams:
         asked, warning = self.whatever(**fields)
@@ -78,8 +66,18 @@ class Asker:
 
 
 @pytest.fixture
-def ask(client: TestClient, engine: FakeEngine) -> Asker:
-    return Asker(client, engine)
+def client(shared_app: App) -> TestClient:
+    return shared_app.client
+
+
+@pytest.fixture
+def engine(shared_app: App) -> FakeEngine:
+    return shared_app.engine
+
+
+@pytest.fixture
+def ask(shared_app: App) -> Asker:
+    return Asker(shared_app)
 
 
 def refusal(answer: Any, *location: str | int) -> str:
@@ -228,11 +226,10 @@ def test_of_more_than_three_regions_the_first_are_used(ask: Asker) -> None:
     assert "too many regions to enhance: 4" in warning
 
 
-def test_a_strict_server_refuses_a_fourth_region(
-    make_client: MakeClient, engine: FakeEngine
-) -> None:
+def test_a_strict_server_refuses_a_fourth_region(make_app: MakeApp) -> None:
     body = {**SMALL, "enhance_input_image": TEXT, "enhance_ctrlnets": [FACE] * 4}
-    assert "at most 3" in refusal(make_client(strict=True).post(V2, json=body), "enhance_ctrlnets")
+    answer = make_app(strict=True).client.post(V2, json=body)
+    assert "at most 3" in refusal(answer, "enhance_ctrlnets")
 
 
 def test_an_unknown_engine_is_replaced_with_a_warning(ask: Asker) -> None:
@@ -305,25 +302,27 @@ REGION_FILES = enhance_files(EnhanceParams(regions=(EnhanceRegion(mask=MaskParam
 
 @pytest.mark.parametrize("file", REGION_FILES, ids=lambda file: file.name)
 def test_a_missing_file_makes_no_job_and_the_answer_says_how_to_get_it(
-    client: TestClient, core: CoreConfig, file: ModelFile
+    make_app: MakeApp, file: ModelFile
 ) -> None:
-    path = path_of(core, file)
+    app = make_app()
+    path = path_of(app.core, file)
     path.unlink()
     body = {**SMALL, "enhance_input_image": TEXT, "enhance_ctrlnets": [FACE]}
-    answer = client.post(V2, json=body)
+    answer = app.client.post(V2, json=body)
     assert answer.status_code == 503
     detail = answer.json()["detail"]
     assert f"'{file.name}'" in detail
     assert f"--output {path} https://" in detail
-    assert client.get("/v1/generation/job-queue").json()["last_job_id"] is None
+    assert app.client.get("/v1/generation/job-queue").json()["last_job_id"] is None
     # Varying needs none of them.
-    assert client.post(V2, json={**body, "enhance_ctrlnets": [{}]}).status_code == 200
+    assert app.client.post(V2, json={**body, "enhance_ctrlnets": [{}]}).status_code == 200
 
 
-def test_enlarging_needs_the_upscaler(client: TestClient, core: CoreConfig) -> None:
-    path_of(core, UPSCALER).unlink()
+def test_enlarging_needs_the_upscaler(make_app: MakeApp) -> None:
+    app = make_app()
+    path_of(app.core, UPSCALER).unlink()
     body = {**SMALL, "enhance_input_image": TEXT, "enhance_uov_method": "Upscale (2x)"}
-    assert UPSCALER.name in client.post(V2, json=body).json()["detail"]
+    assert UPSCALER.name in app.client.post(V2, json=body).json()["detail"]
 
 
 def test_for_a_png_the_last_picture_is_asked_for_alone(

@@ -27,7 +27,7 @@ from fooocus_core.downloads import (
 from fooocus_core.params import ControlParams, GenerationParams, ImagePrompt
 from fooocusapi.app import create_app
 from fooocusapi.settings import Settings
-from tests.conftest import MakeClient
+from tests.api.conftest import App, MakeApp
 from tests.fakes import FakeEngine
 from tests.pictures import COLOUR, as_base64, as_data_url, encode, plain, serving
 
@@ -49,14 +49,12 @@ USUAL = {
     "CPDS": (0.5, 1.0),
 }
 
-pytestmark = pytest.mark.usefixtures("picture_models", "guide_models")
-
 
 class Asker:
     """Posts JSON and tells what was asked of the engine, and the warning."""
 
-    def __init__(self, client: TestClient, engine: FakeEngine) -> None:
-        self._client, self._engine = client, engine
+    def __init__(self, app: App) -> None:
+        self._client, self._engine = app.client, app.engine
 
     def __call__(self, *prompts: dict[str, Any], **fields: Any) -> tuple[ImagePrompt, ...]:
         asked, warning = self.whatever(image_prompts=prompts, **fields)
@@ -72,8 +70,18 @@ class Asker:
 
 
 @pytest.fixture
-def ask(client: TestClient, engine: FakeEngine) -> Asker:
-    return Asker(client, engine)
+def client(shared_app: App) -> TestClient:
+    return shared_app.client
+
+
+@pytest.fixture
+def engine(shared_app: App) -> FakeEngine:
+    return shared_app.engine
+
+
+@pytest.fixture
+def ask(shared_app: App) -> Asker:
+    return Asker(shared_app)
 
 
 def refusal(answer: Any, *location: str | int) -> str:
@@ -168,20 +176,18 @@ def test_client_posts_json_without_a_content_type(client: TestClient, engine: Fa
 
 
 @pytest.mark.parametrize("url", [V1, V2, WITH_IP])
-def test_pictures_are_fetched_from_their_addresses(
-    make_client: MakeClient, engine: FakeEngine, url: str
-) -> None:
-    ask = Asker(make_client(allow_private_urls=True), engine)
+def test_pictures_are_fetched_from_their_addresses(make_app: MakeApp, url: str) -> None:
+    ask = Asker(make_app(allow_private_urls=True))
     with serving(PICTURE) as address:
         asked, _ = ask.whatever(url, image_prompts=[{"cn_img": address}])
     assert (asked.image_prompts[0].image == COLOUR).all()
 
 
-def test_a_form_may_hold_an_address(make_client: MakeClient, engine: FakeEngine) -> None:
-    client = make_client(allow_private_urls=True)
+def test_a_form_may_hold_an_address(make_app: MakeApp) -> None:
+    app = make_app(allow_private_urls=True)
     with serving(PICTURE) as address:
-        assert client.post(V1, data={**SMALL_FORM, "cn_img3": address}).status_code == 200
-    assert (engine.asked[-1].image_prompts[0].image == COLOUR).all()
+        assert app.client.post(V1, data={**SMALL_FORM, "cn_img3": address}).status_code == 200
+    assert (app.engine.asked[-1].image_prompts[0].image == COLOUR).all()
 
 
 def test_a_picture_of_the_server_is_read_by_its_address(client: TestClient, ask: Asker) -> None:
@@ -302,17 +308,19 @@ def test_pictures_beyond_the_limit_are_not_even_read(client: TestClient, ask: As
     refusal(answer, "image_prompts", 3, "cn_img")
 
 
-def test_strict_servers_refuse_more_than_four(make_client: MakeClient) -> None:
-    answer = make_client(strict=True).post(V2, json={**SMALL, "image_prompts": PROMPTS})
+def test_strict_servers_refuse_more_than_four(make_app: MakeApp) -> None:
+    answer = make_app(strict=True).client.post(V2, json={**SMALL, "image_prompts": PROMPTS})
     assert "at most 4" in refusal(answer, "image_prompts")
 
 
 def test_the_configuration_may_allow_more(
-    core: CoreConfig, settings: Settings, engine: FakeEngine
+    core: CoreConfig, guide_models: None, settings: Settings
 ) -> None:
+    engine = FakeEngine()
     changed = replace(core, defaults=replace(core.defaults, max_image_prompts=5))
     with TestClient(create_app(settings, changed, lambda: engine)) as client:
-        assert len(Asker(client, engine)(*PROMPTS)) == 5
+        app = App(client=client, engine=engine, core=changed)
+        assert len(Asker(app)(*PROMPTS)) == 5
 
 
 def test_lists_beyond_all_measure_are_refused(client: TestClient) -> None:
@@ -342,8 +350,9 @@ def test_b41_wrong_values_are_refused_and_named_by_their_place(
     client: TestClient, url: str, field: str, value: Any, told: str
 ) -> None:
     body = {**SMALL, "image_prompts": [{}, {**PROMPT, field: value}]}
+    jobs = client.get("/v1/generation/job-queue").json()["last_job_id"]
     assert told in refusal(client.post(url, json=body), "image_prompts", 1, field)
-    assert client.get("/v1/generation/job-queue").json()["last_job_id"] is None
+    assert client.get("/v1/generation/job-queue").json()["last_job_id"] == jobs
 
 
 @pytest.mark.parametrize(("field", "value", "told"), BAD_VALUES)
@@ -524,10 +533,13 @@ FINAL: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("url", "fields"), FINAL.values(), ids=FINAL)
 def test_where_nothing_is_painted_prompts_are_left_out_and_the_caller_told(
-    ask: Asker, core: CoreConfig, url: str, fields: dict[str, Any]
+    make_app: MakeApp, url: str, fields: dict[str, Any]
 ) -> None:
-    path_of(core, IP_ADAPTER).unlink()
-    asked, warning = ask.whatever(url, **{"input_image": TEXT, **fields}, image_prompts=[PROMPT])
+    app = make_app()
+    path_of(app.core, IP_ADAPTER).unlink()
+    asked, warning = Asker(app).whatever(
+        url, **{"input_image": TEXT, **fields}, image_prompts=[PROMPT]
+    )
     assert asked.image_prompts == ()
     assert "image_prompts are not used" in warning
 
@@ -572,50 +584,53 @@ def path_of(core: CoreConfig, file: ModelFile) -> Any:
 )
 @pytest.mark.parametrize("url", [V1, WITH_IP, VARY, INPAINT])
 def test_a_missing_file_makes_no_job_and_the_answer_says_how_to_get_it(
-    client: TestClient, core: CoreConfig, url: str, kind: ControlKind, file: ModelFile
+    make_app: MakeApp, url: str, kind: ControlKind, file: ModelFile
 ) -> None:
-    path = path_of(core, file)
+    app = make_app()
+    path = path_of(app.core, file)
     path.unlink()
     body = {**SMALL, "input_image": TEXT, "image_prompts": [{**PROMPT, "cn_type": kind}]}
-    answer = client.post(url, json=body)
+    answer = app.client.post(url, json=body)
     assert answer.status_code == 503
     detail = answer.json()["detail"]
     assert f"put it into {path.parent}" in detail
     assert f"curl --location --create-dirs --output {path} https://" in detail
-    assert client.get("/v1/generation/job-queue").json()["last_job_id"] is None
+    assert app.client.get("/v1/generation/job-queue").json()["last_job_id"] is None
 
 
 @pytest.mark.parametrize(("kind", "files"), NEEDED)
 def test_only_the_files_of_the_kinds_in_use_are_needed(
-    ask: Asker, core: CoreConfig, kind: ControlKind, files: tuple[ModelFile, ...]
+    make_app: MakeApp, kind: ControlKind, files: tuple[ModelFile, ...]
 ) -> None:
+    app = make_app()
     for file in set(EVERY_FILE) - set(files):
-        path_of(core, file).unlink()
-    assert ask({**PROMPT, "cn_type": kind})[0].kind is kind
+        path_of(app.core, file).unlink()
+    assert Asker(app)({**PROMPT, "cn_type": kind})[0].kind is kind
 
 
-def test_all_missing_files_are_told_at_once_and_each_once(
-    client: TestClient, core: CoreConfig
-) -> None:
+def test_all_missing_files_are_told_at_once_and_each_once(make_app: MakeApp) -> None:
+    app = make_app()
     for file in EVERY_FILE:
-        path_of(core, file).unlink()
+        path_of(app.core, file).unlink()
     prompts = [{**PROMPT, "cn_type": kind} for kind in ControlKind]
-    detail = client.post(V2, json={**SMALL, "image_prompts": prompts}).json()["detail"]
+    detail = app.client.post(V2, json={**SMALL, "image_prompts": prompts}).json()["detail"]
     assert [detail.count(f"'{file.name}'") for file in EVERY_FILE] == [1] * len(EVERY_FILE)
 
 
-def test_faces_that_are_not_searched_need_no_finder(ask: Asker, core: CoreConfig) -> None:
-    path_of(core, FACE_FINDER).unlink()
+def test_faces_that_are_not_searched_need_no_finder(make_app: MakeApp) -> None:
+    app = make_app()
+    path_of(app.core, FACE_FINDER).unlink()
     skipping = {"skipping_cn_preprocessor": True}
-    assert ask({**PROMPT, "cn_type": "FaceSwap"}, advanced_params=skipping)
+    assert Asker(app)({**PROMPT, "cn_type": "FaceSwap"}, advanced_params=skipping)
 
 
 @pytest.mark.parametrize("url", [VARY, INPAINT])
-def test_showing_control_pictures_needs_no_models(ask: Asker, core: CoreConfig, url: str) -> None:
+def test_showing_control_pictures_needs_no_models(make_app: MakeApp, url: str) -> None:
+    app = make_app()
     unused = (CANNY_CONTROL, CPDS_CONTROL, UPSCALER, *inpaint_files(InpaintEngine.V2_6))
     for file in unused:
-        path_of(core, file).unlink()
-    asked, _ = ask.whatever(
+        path_of(app.core, file).unlink()
+    asked, _ = Asker(app).whatever(
         url,
         input_image=TEXT,
         outpaint_selections="Left",
@@ -711,6 +726,6 @@ def test_misspelt_fields_are_told(client: TestClient) -> None:
     assert warning == "unknown field 'cn_image1': ignored (did you mean cn_img1?)"
 
 
-def test_strict_servers_refuse_misspelt_fields_by_their_place(make_client: MakeClient) -> None:
+def test_strict_servers_refuse_misspelt_fields_by_their_place(make_app: MakeApp) -> None:
     body = {**SMALL, "image_prompts": [{}, {"cn_image": TEXT}]}
-    refusal(make_client(strict=True).post(V2, json=body), "image_prompts", 1, "cn_image")
+    refusal(make_app(strict=True).client.post(V2, json=body), "image_prompts", 1, "cn_image")

@@ -14,7 +14,7 @@ from fooocus_core.choices import InpaintEngine, Side
 from fooocus_core.config import CoreConfig
 from fooocus_core.downloads import UPSCALER, ModelFile, inpaint_files
 from fooocus_core.params import Extension, InpaintParams
-from tests.conftest import MakeClient
+from tests.api.conftest import App, MakeApp
 from tests.fakes import FakeEngine
 from tests.pictures import COLOUR, as_base64, as_data_url, encode, plain, serving
 
@@ -25,8 +25,6 @@ SMALL_FORM = {"aspect_ratios_selection": "128*64", "style_selections": "", "lora
 PICTURE = encode(plain(96, 80))
 TEXT = as_base64(PICTURE)
 BLACK, WHITE = encode(plain(96, 80, 0, "L")), encode(plain(96, 80, 255, "L"))
-
-pytestmark = pytest.mark.usefixtures("picture_models")
 
 
 def make_mask(width: int = 96, height: int = 80, level: int = 255) -> bytes:
@@ -39,8 +37,8 @@ def make_mask(width: int = 96, height: int = 80, level: int = 255) -> bytes:
 class Asker:
     """Posts to the second version and tells what was asked of the engine, and the warning."""
 
-    def __init__(self, client: TestClient, engine: FakeEngine) -> None:
-        self._client, self._engine = client, engine
+    def __init__(self, app: App) -> None:
+        self._client, self._engine = app.client, app.engine
 
     def __call__(self, **fields: Any) -> InpaintParams:
         asked, warning = self.whatever(**fields)
@@ -58,8 +56,18 @@ class Asker:
 
 
 @pytest.fixture
-def ask(client: TestClient, engine: FakeEngine) -> Asker:
-    return Asker(client, engine)
+def client(shared_app: App) -> TestClient:
+    return shared_app.client
+
+
+@pytest.fixture
+def engine(shared_app: App) -> FakeEngine:
+    return shared_app.engine
+
+
+@pytest.fixture
+def ask(shared_app: App) -> Asker:
+    return Asker(shared_app)
 
 
 def refusal(answer: Any, *location: str) -> str:
@@ -120,10 +128,8 @@ def test_pictures_of_the_server_are_read_by_their_address(client: TestClient, as
     assert asked.image.shape == (64, 128, 3)
 
 
-def test_picture_and_mask_are_fetched_from_their_addresses(
-    make_client: MakeClient, engine: FakeEngine
-) -> None:
-    ask = Asker(make_client(allow_private_urls=True), engine)
+def test_picture_and_mask_are_fetched_from_their_addresses(make_app: MakeApp) -> None:
+    ask = Asker(make_app(allow_private_urls=True))
     with serving(PICTURE) as picture, serving(make_mask()) as mask:
         asked = ask(input_image=picture, input_mask=mask)
     assert (asked.image == COLOUR).all()
@@ -312,8 +318,8 @@ def test_b40_masks_with_something_white_are_used(ask: Asker, field: str) -> None
     assert ask(**fields).mask is not None
 
 
-def test_strict_servers_do_the_same(make_client: MakeClient, engine: FakeEngine) -> None:
-    asked, warning = Asker(make_client(strict=True), engine).whatever()
+def test_strict_servers_do_the_same(make_app: MakeApp) -> None:
+    asked, warning = Asker(make_app(strict=True)).whatever()
     assert asked is None
     assert "nothing to inpaint" in warning
 
@@ -337,31 +343,35 @@ def path_of(core: CoreConfig, file: ModelFile) -> Any:
 @pytest.mark.parametrize("file", [UPSCALER, HEAD, PATCH], ids=lambda file: file.name)
 @pytest.mark.parametrize("url", [V1, V2])
 def test_a_missing_file_makes_no_job_and_the_answer_says_how_to_get_it(
-    client: TestClient, core: CoreConfig, url: str, file: ModelFile
+    make_app: MakeApp, url: str, file: ModelFile
 ) -> None:
-    path = path_of(core, file)
+    app = make_app()
+    path = path_of(app.core, file)
     path.unlink()
     body = {**SMALL, "input_image": TEXT, "input_mask": as_base64(make_mask())}
-    answer = client.post(url, json=body)
+    answer = app.client.post(url, json=body)
     assert answer.status_code == 503
     detail = answer.json()["detail"]
     assert f"put it into {path.parent}" in detail
     assert f"--output {path} https://" in detail
-    assert client.get("/v1/generation/job-queue").json()["last_job_id"] is None
+    assert app.client.get("/v1/generation/job-queue").json()["last_job_id"] is None
 
 
-def test_both_files_of_an_engine_are_told_at_once(client: TestClient, core: CoreConfig) -> None:
+def test_both_files_of_an_engine_are_told_at_once(make_app: MakeApp) -> None:
+    app = make_app()
     for file in (HEAD, PATCH):
-        path_of(core, file).unlink()
+        path_of(app.core, file).unlink()
     body = {**SMALL, "input_image": TEXT, "outpaint_selections": "Left"}
-    detail = client.post(V2, json=body).json()["detail"]
+    detail = app.client.post(V2, json=body).json()["detail"]
     assert HEAD.name in detail
     assert PATCH.name in detail
 
 
-def test_only_what_is_used_is_needed(client: TestClient, core: CoreConfig, ask: Asker) -> None:
+def test_only_what_is_used_is_needed(make_app: MakeApp) -> None:
+    app = make_app()
+    ask = Asker(app)
     for file in (UPSCALER, HEAD, PATCH):
-        path_of(core, file).unlink()
+        path_of(app.core, file).unlink()
     large = as_base64(encode(plain(1024, 1000)))
     plainly = {"advanced_params": {"inpaint_engine": "None"}}
     assert ask(input_image=large, outpaint_selections="Left", **plainly).extend
@@ -445,7 +455,7 @@ def test_a_line_cannot_be_painted(client: TestClient) -> None:
 
 
 def test_results_beyond_the_pixel_limit_are_refused(client: TestClient) -> None:
-    large = as_base64(encode(plain(9000, 9000, 0, "1")))
+    large = as_base64(encode(plain(7500, 7500, 0, "1")))
     body = {**SMALL, "input_image": large, "outpaint_selections": "Left,Right"}
     assert "89478485" in refusal(client.post(V2, json=body), "input_image")
 

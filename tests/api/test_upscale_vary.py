@@ -16,7 +16,7 @@ from fooocus_core.downloads import UPSCALER
 from fooocus_core.params import UpscaleVaryParams
 from fooocusapi.app import create_app
 from fooocusapi.settings import Settings
-from tests.conftest import MakeClient
+from tests.api.conftest import App, MakeApp
 from tests.fakes import FakeEngine, Script
 from tests.golden import load_arrays
 from tests.pictures import COLOUR, as_base64, as_data_url, encode, plain, serving
@@ -27,14 +27,12 @@ SMALL_FORM = {"aspect_ratios_selection": "128*64", "style_selections": "", "lora
 PICTURE = encode(plain(96, 80))
 VARY, UPSCALE = "Vary (Subtle)", "Upscale (2x)"
 
-pytestmark = pytest.mark.usefixtures("picture_models")
-
 
 class Asker:
     """Posts to the second version and tells what was asked of the engine."""
 
-    def __init__(self, client: TestClient, engine: FakeEngine) -> None:
-        self._client, self._engine = client, engine
+    def __init__(self, app: App) -> None:
+        self._client, self._engine = app.client, app.engine
 
     def __call__(self, **fields: Any) -> UpscaleVaryParams:
         body = {**SMALL, "input_image": as_base64(PICTURE), **fields}
@@ -48,8 +46,18 @@ class Asker:
 
 
 @pytest.fixture
-def ask(client: TestClient, engine: FakeEngine) -> Asker:
-    return Asker(client, engine)
+def client(shared_app: App) -> TestClient:
+    return shared_app.client
+
+
+@pytest.fixture
+def engine(shared_app: App) -> FakeEngine:
+    return shared_app.engine
+
+
+@pytest.fixture
+def ask(shared_app: App) -> Asker:
+    return Asker(shared_app)
 
 
 def refusal(answer: Any, *location: str) -> str:
@@ -98,15 +106,13 @@ def test_a_picture_of_the_server_is_read_by_its_address(client: TestClient, ask:
 
 
 @pytest.mark.parametrize("url", [V1, V2])
-def test_a_picture_is_fetched_from_its_address(
-    make_client: MakeClient, engine: FakeEngine, url: str
-) -> None:
-    client = make_client(allow_private_urls=True)
+def test_a_picture_is_fetched_from_its_address(make_app: MakeApp, url: str) -> None:
+    app = make_app(allow_private_urls=True)
     with serving(PICTURE) as address:
         body = {**SMALL, "input_image": address, "uov_method": VARY}
-        answer = client.post(url, json=body)
+        answer = app.client.post(url, json=body)
     assert answer.status_code == 200, answer.text
-    asked = engine.asked[-1].upscale_vary
+    asked = app.engine.asked[-1].upscale_vary
     assert asked is not None
     assert (asked.image == COLOUR).all()
 
@@ -203,32 +209,35 @@ def test_strengths_are_overridden_if_they_are_above_zero(
 
 
 def test_the_configured_strength_counts_if_the_request_is_silent(
-    core: CoreConfig, settings: Settings, engine: FakeEngine
+    core: CoreConfig, picture_models: None, settings: Settings
 ) -> None:
+    engine = FakeEngine()
     changed = replace(core, defaults=replace(core.defaults, upscale_strength=0.25))
     with TestClient(create_app(settings, changed, lambda: engine)) as client:
-        ask = Asker(client, engine)
+        ask = Asker(App(client=client, engine=engine, core=changed))
         assert ask().upscale_strength == 0.25
         assert ask(advanced_params={"overwrite_upscale_strength": -1}).upscale_strength is None
 
 
 @pytest.mark.parametrize("url", [V1, V2])
 def test_a_missing_upscaler_makes_no_job_and_the_answer_says_how_to_get_it(
-    client: TestClient, core: CoreConfig, url: str
+    make_app: MakeApp, url: str
 ) -> None:
-    path = core.folders.upscale_models[0] / UPSCALER.name
+    app = make_app()
+    path = app.core.folders.upscale_models[0] / UPSCALER.name
     path.unlink()
-    answer = client.post(url, json={**SMALL, "input_image": as_base64(PICTURE)})
+    answer = app.client.post(url, json={**SMALL, "input_image": as_base64(PICTURE)})
     assert answer.status_code == 503
     detail = answer.json()["detail"]
     assert f"put it into {path.parent}" in detail
     assert f"curl --location --create-dirs --output {path} https://" in detail
-    assert client.get("/v1/generation/job-queue").json()["last_job_id"] is None
+    assert app.client.get("/v1/generation/job-queue").json()["last_job_id"] is None
 
 
-def test_varying_needs_no_upscaler(ask: Asker, core: CoreConfig) -> None:
-    (core.folders.upscale_models[0] / UPSCALER.name).unlink()
-    assert ask(uov_method=VARY).method is UpscaleVaryMethod.VARY_SUBTLE
+def test_varying_needs_no_upscaler(make_app: MakeApp) -> None:
+    app = make_app()
+    (app.core.folders.upscale_models[0] / UPSCALER.name).unlink()
+    assert Asker(app)(uov_method=VARY).method is UpscaleVaryMethod.VARY_SUBTLE
 
 
 @pytest.mark.parametrize(
@@ -361,9 +370,10 @@ def test_the_answer_has_the_forms_of_every_generation(
     assert (job["job_type"], job["job_result"]) == ("Image Upscale or Variation", None)
 
 
-def test_a_failing_run_names_its_reason(client: TestClient, engine: FakeEngine) -> None:
-    engine.play(Script(failure=ValueError("odd")))
-    answer = client.post(V2, json={**SMALL, "input_image": as_base64(PICTURE), "image_seed": 4})
+def test_a_failing_run_names_its_reason(make_app: MakeApp) -> None:
+    app = make_app()
+    app.engine.play(Script(failure=ValueError("odd")))
+    answer = app.client.post(V2, json={**SMALL, "input_image": as_base64(PICTURE), "image_seed": 4})
     assert [item["seed"] for item in answer.json()] == ["4"]
     assert answer.headers["X-Fooocus-Error"] == "ValueError: odd"
 
