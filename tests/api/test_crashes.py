@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import pytest
 from standardwebhooks.webhooks import Webhook
 
 from fooocusapi.cli import PROJECT_ROOT, RESTART_WANTED
@@ -19,7 +18,7 @@ from tests.conftest import Start
 from tests.deadline import wait_until
 from tests.fakes import FakeReceiver
 from tests.pictures import as_base64, encode, plain
-from tests.servers import SMALL, TEXT_TO_IMAGE, Running
+from tests.servers import SMALL, TEXT_TO_IMAGE, Answer, Running
 
 
 def accept(server: Running, **fields: Any) -> str:
@@ -208,21 +207,21 @@ def test_f22_what_a_receiver_did_not_take_is_told_after_a_crash_under_the_same_i
     receiver.close()
 
 
-@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "not persistent"])
-def test_decision_d19_the_history_shows_earlier_runs_only_if_it_is_to(
-    start: Start, persistent: bool
-) -> None:
+def test_decision_d19_the_history_shows_earlier_runs_only_if_it_is_to(start: Start) -> None:
+    def look(server: Running) -> tuple[Answer, list[dict[str, Any]]]:
+        assert server.job(job_id)["status"] == "succeeded"
+        history = server.request("GET", "/v1/generation/job-history").body["history"]
+        return server.request("GET", f"/v1/generation/query-job?job_id={job_id}"), history
+
     server = start()
     job_id = accept(server, prompt="a hat")
     server.wait_for_end(job_id)
     server.kill()
-    again = start(*["--persistent"] * persistent)
-    old = again.request("GET", f"/v1/generation/query-job?job_id={job_id}")
-    history = again.request("GET", "/v1/generation/job-history").body["history"]
-    assert again.job(job_id)["status"] == "succeeded"
-    if not persistent:
-        assert (old.status, history) == (404, [])
-        return
+    forgetful = start()
+    old, history = look(forgetful)
+    assert (old.status, history) == (404, [])
+    forgetful.kill()
+    old, history = look(start("--persistent"))
     assert (old.status, old.body["job_stage"]) == (200, "SUCCESS")
     (entry,) = history
     assert entry["job_id"] == job_id

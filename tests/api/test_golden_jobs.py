@@ -113,6 +113,7 @@ def test_a_form_asks_for_the_same_picture(client: TestClient) -> None:
 
 # They work on a million pixels each, or are asked for once already under the other version.
 SLOW = {
+    ("v1", "upscale_fast"),
     ("v2", "upscale_fast"),
     ("v1", "image_prompt"),
     ("v2", "pyracanny"),

@@ -45,11 +45,13 @@ def engine(
     return create_engine(config, DeviceOptions())
 
 
-# The first work on about a million pixels each; the others tests/api makes in the default run.
+# The first work on about a million pixels each; the next tests/api makes in the default run; the
+# last have many steps, or differ from one that stays in a number only.
 SLOW = (
     *("vary_subtle", "upscale_15", "inpaint_v26", "outpaint_left_top", "mix_ip_inpaint"),
     *("t2i_plain", "t2i_styles_2img", "overwrites", "expansion"),
     *("upscale_fast", "pyracanny", "image_prompt"),
+    *("t2i_default30", "refiner_joint_switch5", "perf_hyper_sd"),
 )
 JOBS = [
     pytest.param(job, marks=[pytest.mark.slow] if job in SLOW else [])

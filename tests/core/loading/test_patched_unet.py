@@ -19,7 +19,7 @@ from fooocus_core.loading.merged_loras import LoraFile
 from fooocus_core.loading.patched_unet import PatchedUNet
 from fooocus_core.loading.store import ModelFiles, ModelStore
 from fooocus_core.loading.weight_patches import PatchSet, merged_weights
-from tests.networks import CPU_PLAN, evaluate_unet, load_checkpoint
+from tests.networks import CPU_PLAN, evaluate_unet, load_checkpoint, load_small_sdxl
 
 PATCH = "inpaint_v26.fooocus.patch"
 # Another device than "cpu" to the code, and the same memory to torch.
@@ -38,6 +38,19 @@ def patch(weights: Path) -> Path:
 @pytest.fixture
 def base(weights: Path) -> Path:
     return weights / "checkpoints" / "tiny_sdxl.safetensors"
+
+
+@pytest.fixture(scope="module")
+def unet(weights: Path) -> UNet2DConditionModel:
+    """For tests after each of which every bit of it is as before."""
+    return load_small_sdxl(weights).unet
+
+
+def evaluate(unet: UNet2DConditionModel) -> Tensor:
+    random = torch.Generator().manual_seed(3)
+    shapes = ((2, 4, 8, 8), (2, 77, 320), (2, 2816))
+    x, context, y = (torch.randn(shape, generator=random) for shape in shapes)
+    return evaluate_unet(unet, x, torch.tensor([400.0]), context, y)
 
 
 def state(unet: UNet2DConditionModel) -> dict[str, Tensor]:
@@ -69,8 +82,7 @@ def test_attached_it_is_what_merging_gives_and_detached_nothing_has_changed(
     assert {tensor.dtype for tensor in attached.values()} == {t.dtype for t in before.values()}
 
 
-def test_without_a_patch_nothing_is_attached(base: Path, patch: Path) -> None:
-    unet = load_checkpoint(base, CPU_PLAN).unet
+def test_without_a_patch_nothing_is_attached(unet: UNet2DConditionModel, patch: Path) -> None:
     before = state(unet)
     patched = PatchedUNet(unet, CPU_PLAN)
     patched.prepare(patch, loras=())
@@ -79,8 +91,7 @@ def test_without_a_patch_nothing_is_attached(base: Path, patch: Path) -> None:
         assert differing(state(unet), before) == set()
 
 
-def test_it_comes_off_when_the_work_fails(base: Path, patch: Path) -> None:
-    unet = load_checkpoint(base, CPU_PLAN).unet
+def test_it_comes_off_when_the_work_fails(unet: UNet2DConditionModel, patch: Path) -> None:
     before = state(unet)
     patched = PatchedUNet(unet, CPU_PLAN)
     patched.prepare(patch, loras=())
@@ -90,11 +101,10 @@ def test_it_comes_off_when_the_work_fails(base: Path, patch: Path) -> None:
 
 
 def test_a_file_is_read_again_only_if_it_or_the_loras_change(
-    base: Path, patch: Path, tmp_path: Path
+    unet: UNet2DConditionModel, patch: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / PATCH
     copy.write_bytes(patch.read_bytes())
-    unet = load_checkpoint(base, CPU_PLAN).unet
     patched = PatchedUNet(unet, CPU_PLAN)
     patched.prepare(copy, loras="a")
     status = copy.stat()
@@ -127,6 +137,18 @@ def test_on_top_of_a_lora_both_are_in_the_weights(base: Path, patch: Path, weigh
         assert torch.allclose(with_both[name], expected, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def computed(unet: UNet2DConditionModel, weights: Path) -> tuple[Tensor, Tensor]:
+    """What a UNet whose weights stay where they are computes with the patch, and without."""
+    plain = evaluate(unet)
+    patched = PatchedUNet(unet, CPU_PLAN)
+    patched.prepare(weights / "inpaint" / PATCH, loras=())
+    with patched.attached():
+        with_patch = evaluate(unet)
+    assert not torch.equal(with_patch, plain)
+    return with_patch, plain
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -137,14 +159,8 @@ def test_on_top_of_a_lora_both_are_in_the_weights(base: Path, patch: Path, weigh
     ids=["normal", "low", "no"],
 )
 def test_weights_that_are_lent_compute_with_the_patch_and_then_without(
-    base: Path, patch: Path, plan: DevicePlan
+    base: Path, patch: Path, plan: DevicePlan, computed: tuple[Tensor, Tensor]
 ) -> None:
-    def evaluate(unet: UNet2DConditionModel) -> Tensor:
-        random = torch.Generator().manual_seed(3)
-        shapes = ((2, 4, 8, 8), (2, 77, 320), (2, 2816))
-        x, context, y = (torch.randn(shape, generator=random) for shape in shapes)
-        return evaluate_unet(unet, x, torch.tensor([400.0]), context, y)
-
     def carry(tensor: Tensor, device: torch.device) -> Tensor:
         assert device == ELSEWHERE
         return tensor.clone()
@@ -161,21 +177,13 @@ def test_weights_that_are_lent_compute_with_the_patch_and_then_without(
         results.append(evaluate(unet))
     store.free()
 
-    expected = load_checkpoint(base, CPU_PLAN).unet
-    plain = evaluate(expected)
-    beside = PatchedUNet(expected, CPU_PLAN)
-    beside.prepare(patch, loras=())
-    with beside.attached():
-        with_patch = evaluate(expected)
-    assert not torch.equal(with_patch, plain)
-    for result, wanted in zip(results, [with_patch, plain] * 2, strict=True):
+    for result, wanted in zip(results, computed * 2, strict=True):
         assert torch.equal(result, wanted)
 
 
 def test_an_exchange_that_fails_halfway_changes_nothing(
-    base: Path, patch: Path, monkeypatch: pytest.MonkeyPatch
+    unet: UNet2DConditionModel, patch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unet = load_checkpoint(base, CPU_PLAN).unet
     before = state(unet)
     patched = PatchedUNet(unet, CPU_PLAN)
     patched.prepare(patch, loras=())

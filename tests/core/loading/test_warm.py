@@ -135,7 +135,9 @@ def test_freeing_lets_go_of_what_is_warm(sdxl: Path, other: Path) -> None:
 def test_f30_of_six_checkpoints_in_turn_as_many_stay_as_the_limit_allows(
     sdxl: Path, tmp_path: Path, rounds: int
 ) -> None:
-    paths = [Path(shutil.copy(sdxl, tmp_path / f"{number}.safetensors")) for number in range(6)]
+    paths = [tmp_path / f"{number}.safetensors" for number in range(6)]
+    for path in paths:
+        path.hardlink_to(sdxl)
     store = make_store(limit=2 * weight_bytes(load_checkpoint(sdxl, CPU_PLAN)))
     networks: list[weakref.ref[nn.Module]] = []
     for path in paths * rounds:
@@ -148,7 +150,9 @@ def test_f30_of_six_checkpoints_in_turn_as_many_stay_as_the_limit_allows(
 def test_the_model_not_used_for_longest_goes_first(
     sdxl: Path, reads: list[str], tmp_path: Path
 ) -> None:
-    paths = [Path(shutil.copy(sdxl, tmp_path / f"{name}.safetensors")) for name in "abc"]
+    paths = [tmp_path / f"{name}.safetensors" for name in "abc"]
+    for path in paths:
+        path.hardlink_to(sdxl)
     size = weight_bytes(load_checkpoint(sdxl, CPU_PLAN))
     store = make_store(limit=size)
     for path in paths:

@@ -230,7 +230,7 @@ def test_a_picture_beyond_the_precision_is_encoded_in_float32_with_the_same_nois
     narrow_encoder: AutoencoderKL, tiled: bool
 ) -> None:
     warnings: list[str] = []
-    pixels = to_pixels(RECORDED["img"])
+    pixels = to_pixels(RECORDED["img"][:64, :72])
     latent = encode(
         narrow_encoder,
         pixels,

@@ -35,7 +35,9 @@ from fooocus_core.workflows.resources import Resources
 from tests.networks import CPU_PLAN
 from tests.workflow_parts import MEMORY_MODES, carry_copy
 
-LORAS = ((Lora(name="tiny_lora.safetensors", weight=0.8),), ())
+LORAS = (Lora(name="tiny_lora.safetensors", weight=0.8),)
+# Every way to change places with a refiner, and a job without LoRAs after one with.
+JOBS = [*((swap, LORAS) for swap in RefinerSwap), (RefinerSwap.JOINT, ())]
 
 
 class Carrier:
@@ -81,10 +83,10 @@ def paint(engine: Engine, swap: RefinerSwap, loras: tuple[Lora, ...]) -> Image:
 
 @pytest.fixture(scope="module")
 def expected(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Image]:
-    """What networks that stay where they are paint, for each swap and list of LoRAs."""
+    """What networks that stay where they are paint, for each job."""
     carrier = Carrier()
     engine = make_engine(weights, tmp_path_factory.mktemp("root"), CPU_PLAN, carrier)
-    images = [paint(engine, swap, loras) for swap in RefinerSwap for loras in LORAS]
+    images = [paint(engine, swap, loras) for swap, loras in JOBS]
     assert carrier.sizes == []
     return images
 
@@ -95,7 +97,7 @@ def test_a_picture_is_the_same_in_every_memory_mode(
 ) -> None:
     carrier = Carrier()
     engine = make_engine(weights, tmp_path, plan, carrier)
-    images = [paint(engine, swap, loras) for swap in RefinerSwap for loras in LORAS]
+    images = [paint(engine, swap, loras) for swap, loras in JOBS]
     for image, other in zip(images, expected, strict=True):
         assert np.array_equal(image, other)
     assert any(carrier.sizes) is not plan.stays

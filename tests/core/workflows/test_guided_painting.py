@@ -141,7 +141,10 @@ def test_the_order_of_two_control_pictures_of_one_kind_does_not_matter(
     assert not np.array_equal(paint(resources, asked(first)), expected)
 
 
-@pytest.mark.parametrize("kind", [ControlKind.IMAGE_PROMPT, ControlKind.FACE_SWAP])
+@pytest.mark.parametrize(
+    "kind",
+    [ControlKind.IMAGE_PROMPT, pytest.param(ControlKind.FACE_SWAP, marks=pytest.mark.slow)],
+)
 def test_the_order_of_two_pictures_that_are_attended_to_is_one_of_rounding(
     resources: Resources, kind: ControlKind
 ) -> None:
