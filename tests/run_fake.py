@@ -21,7 +21,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from types import FrameType
 
@@ -91,7 +91,8 @@ def kill_at(point: str) -> None:
     threading.setprofile(look)
 
 
-if __name__ == "__main__":
+def serve(arguments: Sequence[str]) -> None:
+    """Serve until told to end, by these arguments and the environment."""
     if "FAKE_FILE_LIMIT" in os.environ:
         most = int(os.environ["FAKE_FILE_LIMIT"])
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
@@ -100,5 +101,9 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if "FAKE_KILL_AT" in os.environ:
         kill_at(os.environ["FAKE_KILL_AT"])
-    flags = read_flags(["--preset", "tiny", *sys.argv[1:]], os.environ)
+    flags = read_flags(["--preset", "tiny", *arguments], os.environ)
     run(flags, os.environ, make_engine)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])

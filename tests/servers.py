@@ -1,28 +1,38 @@
-"""A server with the fake engine as a process of its own."""
+"""A server with the fake engine as a process of its own.
+
+It is what ``python -m tests.run_fake`` starts, forked from a process that has imported already what
+serves, because that takes most of a start.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
+import signal
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, TextIO
 
 from fooocusapi.cli import PROJECT_ROOT
 from tests.deadline import wait_until
+from tests.run_fake import serve
 
 LIMIT_S = 40
 REQUEST_S = 30
 TEXT_TO_IMAGE = "/v1/generation/text-to-image"
 SMALL = {"aspect_ratios_selection": "64*64", "style_selections": []}
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.run_fake"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +45,28 @@ class Answer:
 
 
 class Running:
-    """A server that runs as a process of its own."""
+    """A server that runs as a process of its own.
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
+    Attributes:
+        log: What it writes to stderr.
+        lines: What has been read of that.
+    """
+
+    def __init__(self, process: BaseProcess, log: TextIO) -> None:
+        self._process = process
+        self.log = log
         self.lines: list[str] = []
         self.url = ""
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Read the log up to a line that matches."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        for line in self.log:
             self.lines.append(line)
             if (match := re.search(pattern, line)) is not None:
                 return match
@@ -53,8 +74,7 @@ class Running:
 
     def rest(self) -> str:
         """The log of a server that has ended."""
-        assert self.process.stderr is not None
-        self.lines.extend(self.process.stderr)
+        self.lines.extend(self.log)
         return "".join(self.lines)
 
     def post(self, **fields: Any) -> Any:
@@ -92,33 +112,46 @@ class Running:
         wait_until(lambda: self.job(job_id)["finished_at"] is not None)
         return self.job(job_id)
 
+    def stop(self) -> None:
+        """Tell the server to stop."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self) -> int:
+        """The status that the process ends with; negative: the signal that it was ended by."""
+        self._process.join(LIMIT_S)
+        assert self._process.exitcode is not None, "it still runs"
+        return self._process.exitcode
+
     def kill(self) -> None:
         """End the server as if the power had gone."""
-        self.process.kill()
-        self.process.wait()
+        self._process.kill()
+        self.wait()
 
 
 @contextmanager
 def running(*arguments: object, limit_s: float = LIMIT_S, **environment: str) -> Iterator[Running]:
     """A server with the fake engine that serves, with these arguments and variables."""
     with ExitStack() as stack:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.run_fake", "--port", "0", *map(str, arguments)],
-            cwd=PROJECT_ROOT,
-            # What the first one has compiled the others read, wherever pytest was told not to.
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **environment},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        stack.callback(process.wait)
-        stack.callback(process.kill)
+        reading, writing = map(stack.enter_context, _FORKS.Pipe(duplex=False))
+        values = ("--port", "0", *map(str, arguments)), {**os.environ, **environment}
+        process = _FORKS.Process(target=_serve, args=(writing, *values))
+        process.start()
+        writing.close()
+        log = stack.enter_context(os.fdopen(os.dup(reading.fileno()), encoding="utf-8"))
+        server = Running(process, log)
+        stack.callback(server.kill)
         # Reading the log of a server that hangs ends when the server does.
         alarm = threading.Timer(limit_s, process.kill)
         alarm.start()
         stack.callback(alarm.cancel)
-        assert process.stderr is not None
-        stack.callback(process.stderr.close)
-        server = Running(process)
         server.url = server.wait_for(r"listening on (http://\S+)")[1]
         server.wait_for("startup complete")
         yield server
+
+
+def _serve(stderr: Connection, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    os.dup2(stderr.fileno(), 2)
+    os.chdir(PROJECT_ROOT)
+    os.environ.clear()
+    os.environ.update(environment)
+    serve(arguments)

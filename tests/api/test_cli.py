@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -46,8 +45,8 @@ def test_server_makes_a_picture_and_ends_with_status_0(start: Start) -> None:
     assert item["url"].startswith(server.url)
     with urllib.request.urlopen(item["url"], timeout=10) as answer:
         assert answer.read().startswith(b"\x89PNG")
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(timeout=20) == 0
+    server.stop()
+    assert server.wait() == 0
 
 
 def test_running_picture_may_finish_when_the_server_is_told_to_stop(start: Start) -> None:
@@ -55,9 +54,9 @@ def test_running_picture_may_finish_when_the_server_is_told_to_stop(start: Start
     with ThreadPoolExecutor() as pool:
         caller = pool.submit(server.post)
         server.wait_for("job .*: started")
-        server.process.send_signal(signal.SIGTERM)
+        server.stop()
         assert caller.result(timeout=20)[0]["finish_reason"] == "SUCCESS"
-    assert server.process.wait(timeout=20) == 0
+    assert server.wait() == 0
 
 
 def test_f11_a_picture_that_outlasts_the_grace_time_is_made_after_the_next_start(
@@ -67,11 +66,11 @@ def test_f11_a_picture_that_outlasts_the_grace_time_is_made_after_the_next_start
     with ThreadPoolExecutor() as pool:
         caller = pool.submit(server.request, "POST", TEXT_TO_IMAGE, SMALL)
         job_id = server.wait_for(r"job (\S+): started")[1]
-        server.process.send_signal(signal.SIGTERM)
+        server.stop()
         answer = caller.result(timeout=20)
     assert (answer.status, answer.headers["X-Fooocus-Job-Id"]) == (503, job_id)
     assert job_id in answer.body["detail"]
-    assert server.process.wait(timeout=20) == 0
+    assert server.wait() == 0
     assert "Traceback" not in server.rest()
     again = start()
     job = again.wait_for_end(job_id)
@@ -86,11 +85,11 @@ def test_second_signal_does_not_wait_for_the_picture_and_nothing_is_told_of_a_ke
     with ThreadPoolExecutor() as pool:
         caller = pool.submit(server.request, "POST", TEXT_TO_IMAGE, SMALL)
         server.wait_for("job .*: started")
-        server.process.send_signal(signal.SIGTERM)
+        server.stop()
         server.wait_for("Shutting down")
-        server.process.send_signal(signal.SIGTERM)
+        server.stop()
         assert caller.result(timeout=20).status == 503
-    assert server.process.wait(timeout=20) == 0
+    assert server.wait() == 0
     assert receiver.bodies.empty()
     log = server.rest()
     assert "put back" in log
@@ -100,9 +99,9 @@ def test_second_signal_does_not_wait_for_the_picture_and_nothing_is_told_of_a_ke
 def test_second_signal_while_connections_close_changes_nothing(start: Start) -> None:
     server = start()
     server.post()
-    server.process.send_signal(signal.SIGTERM)
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(timeout=20) == 0
+    server.stop()
+    server.stop()
+    assert server.wait() == 0
     assert "Traceback" not in server.rest()
 
 

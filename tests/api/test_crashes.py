@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -90,9 +89,9 @@ def test_f10_a_job_that_ends_the_process_each_time_is_given_up_and_the_queue_goe
 ) -> None:
     server = start()
     deadly = accept(server, prompt="deadly")
-    server.process.wait()
+    server.wait()
     server = start()
-    server.process.wait()
+    server.wait()
     server = start()
     job = server.job(deadly)
     assert (job["status"], job["attempt"], job["error"]["code"]) == ("failed", 2, "poisoned")
@@ -116,8 +115,8 @@ def test_inputs_are_kept_until_their_job_ends_and_give_the_same_picture(
     (inputs / "of nobody").mkdir()
     again = start()
     assert again.wait_for_end(job_id)["status"] == "succeeded"
-    again.process.send_signal(signal.SIGTERM)
-    assert again.process.wait(timeout=20) == 0
+    again.stop()
+    assert again.wait() == 0
     assert list(inputs.iterdir()) == []
 
 
@@ -288,7 +287,7 @@ def test_f05_a_server_with_a_run_that_hangs_ends_for_whoever_starts_it_again(
 ) -> None:
     server = start("--step-timeout", "0.5", FAKE_PACE="60")
     hung, waiting = accept(server), accept(server)
-    assert server.process.wait(timeout=30) == RESTART_WANTED
+    assert server.wait() == RESTART_WANTED
     again = start()
     assert again.job(hung)["error"]["code"] == "timeout"
     assert again.wait_for_end(waiting)["status"] == "succeeded"
@@ -297,7 +296,7 @@ def test_f05_a_server_with_a_run_that_hangs_ends_for_whoever_starts_it_again(
 def test_f06_a_server_whose_device_has_failed_ends_and_keeps_what_waits(start: Start) -> None:
     server = start()
     failed, waiting = accept(server, prompt="device"), accept(server)
-    assert server.process.wait(timeout=30) == RESTART_WANTED
+    assert server.wait() == RESTART_WANTED
     again = start()
     assert again.job(failed)["error"]["code"] == "device_failed"
     assert again.wait_for_end(waiting)["status"] == "succeeded"

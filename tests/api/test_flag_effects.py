@@ -57,7 +57,7 @@ def uploading(server: Running) -> socket.socket:
 
 
 def open_files(server: Running) -> list[str]:
-    folder = Path(f"/proc/{server.process.pid}/fd")
+    folder = Path(f"/proc/{server.pid}/fd")
     return [str(path.readlink()) for path in folder.iterdir() if path.is_symlink()]
 
 

@@ -37,22 +37,21 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(temporary: Path, outputs: Path) -> Iterator[Running]:
     arguments = ("--output-path", outputs, "--queue-size", 2000)
     with running(*arguments, limit_s=300, TMPDIR=str(temporary), FAKE_PACE="0") as server:
-        assert server.process.stderr is not None
         # Nobody reads the log here, and a server that cannot write it stands still.
-        threading.Thread(target=server.process.stderr.read, daemon=True).start()
+        threading.Thread(target=server.log.read, daemon=True).start()
         yield server
-        server.process.terminate()
-        server.process.wait()
+        server.stop()
+        server.wait()
 
 
 def status_of(server: Running, name: str) -> int:
     """A number that the system tells of the process."""
-    text = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
+    text = Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8")
     return int(text.partition(f"{name}:")[2].split()[0])
 
 
 def descriptors(server: Running) -> int:
-    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+    return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
 
 
 def connect(server: Running) -> socket.socket:
