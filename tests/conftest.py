@@ -35,10 +35,16 @@ MakeClient = Callable[..., TestClient]
 Start = Callable[..., Running]
 
 
+def pytest_collection() -> None:
+    """Look for no garbage while there is next to none: libraries are loaded, and tests found."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays to the end: thousands of tests, and the libraries."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
