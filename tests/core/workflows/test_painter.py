@@ -58,11 +58,21 @@ def models(weights: Path, tmp_path: Path) -> Path:
     return root
 
 
+def make_engine(root: Path, models: Path) -> Engine:
+    (root / "outputs").mkdir()
+    return create_engine(load_config(root=root, models_path=models, environ={}), DeviceOptions())
+
+
+@pytest.fixture(scope="module")
+def engine(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The engine of all tests that take no file away: no job changes a later one."""
+    return make_engine(tmp_path_factory.mktemp("root"), weights)
+
+
 @pytest.fixture
-def engine(models: Path, tmp_path: Path) -> Engine:
-    (tmp_path / "outputs").mkdir()
-    config = load_config(root=tmp_path, models_path=models, environ={})
-    return create_engine(config, DeviceOptions())
+def own_engine(models: Path, tmp_path: Path) -> Engine:
+    """One that has read none of its files yet."""
+    return make_engine(tmp_path, models)
 
 
 def asked(refiner: str | None, **changes: object) -> GenerationParams:
@@ -106,8 +116,8 @@ def test_without_a_refiner_the_base_goes_on_where_it_stopped(engine: Engine) -> 
     assert np.abs(whole - parts).max() <= 1
 
 
-def test_freeu_is_for_the_base_only(models: Path, tmp_path: Path) -> None:
-    config = load_config(root=tmp_path, models_path=models, environ={})
+def test_freeu_is_for_the_base_only(weights: Path, tmp_path: Path) -> None:
+    config = load_config(root=tmp_path, models_path=weights, environ={})
     resources = Resources(
         config=config,
         catalog=Catalog(config.folders),
@@ -131,25 +141,27 @@ def test_freeu_is_for_the_base_only(models: Path, tmp_path: Path) -> None:
     assert patches == {Model.BASE: (FreeU(params=freeu),), Model.REFINER: ()}
 
 
-def test_after_a_vae_swap_previews_are_those_of_sd15(engine: Engine, models: Path) -> None:
+def test_after_a_vae_swap_previews_are_those_of_sd15(own_engine: Engine, models: Path) -> None:
     (models / "vae_approx" / SD15_PREVIEW.name).unlink()
     events: list[Event] = []
-    list(engine.generate(asked(SD15), events.append, CancelToken()))
+    list(own_engine.generate(asked(SD15), events.append, CancelToken()))
     assert sum(isinstance(event, Preview) for event in events) == 2
 
 
-def test_before_a_vae_swap_previews_are_those_of_sdxl(engine: Engine, models: Path) -> None:
+def test_before_a_vae_swap_previews_are_those_of_sdxl(own_engine: Engine, models: Path) -> None:
     (models / "vae_approx" / SDXL_PREVIEW.name).unlink()
     events: list[Event] = []
-    list(engine.generate(asked(SD15), events.append, CancelToken()))
+    list(own_engine.generate(asked(SD15), events.append, CancelToken()))
     assert sum(isinstance(event, Preview) for event in events) == 2
 
 
-def test_a_missing_interposer_fails_the_job_and_not_the_next(engine: Engine, models: Path) -> None:
+def test_a_missing_interposer_fails_the_job_and_not_the_next(
+    own_engine: Engine, models: Path
+) -> None:
     (models / "vae_approx" / INTERPOSER.name).unlink()
     with pytest.raises(ModelNotFoundError, match=INTERPOSER.name):
-        paint(engine, asked(SD15))
-    assert paint(engine, asked(XL_REFINER)).shape == (64, 64, 3)
+        paint(own_engine, asked(SD15))
+    assert paint(own_engine, asked(XL_REFINER)).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("base", [XL_REFINER, SD15])
@@ -202,8 +214,8 @@ def test_values_that_are_not_finite_give_an_error_and_no_picture(
         paint(engine, replace(asked(None), **changes))
 
 
-def test_without_the_default_model_a_previous_one_is_loaded(models: Path, tmp_path: Path) -> None:
+def test_without_the_default_model_a_previous_one_is_loaded(weights: Path, tmp_path: Path) -> None:
     environ = {"default_model": "no.safetensors", "previous_default_models": f'["{BASE}"]'}
     create_engine(
-        load_config(root=tmp_path, models_path=models, environ=environ), DeviceOptions()
+        load_config(root=tmp_path, models_path=weights, environ=environ), DeviceOptions()
     ).load()
