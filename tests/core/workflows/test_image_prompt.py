@@ -77,28 +77,38 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
 MakeModels = Callable[..., Path]
 
 
+def link_models(root: Path, weights: Path, face_finder: Path) -> Path:
+    """Make a models root whose files can be taken away."""
+    root.mkdir()
+    for name in ("checkpoints", "loras"):
+        (root / name).symlink_to(weights / name)
+    for name in ("controlnet", "clip_vision"):
+        (root / name).mkdir()
+        for file in (weights / name).iterdir():
+            (root / name / file.name).symlink_to(file)
+    (root / "controlnet" / FACE_FINDER.name).symlink_to(face_finder)
+    return root
+
+
 @pytest.fixture
 def make_models(weights: Path, faces: dict[bool, Path], tmp_path: Path) -> MakeModels:
-    """Makes a models root whose files can be taken away."""
-
-    def make(*, sees_faces: bool = True) -> Path:
-        root = tmp_path / "models"
-        for name in ("checkpoints", "loras"):
-            (root / name).parent.mkdir(exist_ok=True)
-            (root / name).symlink_to(weights / name)
-        for name in ("controlnet", "clip_vision"):
-            (root / name).mkdir()
-            for file in (weights / name).iterdir():
-                (root / name / file.name).symlink_to(file)
-        (root / "controlnet" / FACE_FINDER.name).symlink_to(faces[sees_faces])
-        return root
-
-    return make
+    """Makes such a root for this test."""
+    return lambda *, sees_faces=True: link_models(tmp_path / "models", weights, faces[sees_faces])
 
 
 @pytest.fixture
 def resources(make_models: MakeModels, tmp_path: Path) -> Resources:
+    """Resources that have loaded and read nothing yet."""
     return make_resources(make_models(), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(
+    weights: Path, faces: dict[bool, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Resources:
+    """Resources of all tests that only look at what becomes of pictures."""
+    root = tmp_path_factory.mktemp("root")
+    return make_resources(link_models(root / "models", weights, faces[True]), root)
 
 
 def prompt_of(kind: ControlKind, picture: str | None = None, **numbers: float) -> ImagePrompt:
@@ -166,12 +176,12 @@ def test_a_control_picture_of_ones_own_is_only_cropped(kind: ControlKind) -> Non
 
 
 def test_control_pictures_come_kind_by_kind_with_what_was_asked_for_each(
-    resources: Resources,
+    shared: Resources,
 ) -> None:
     first = prompt_of(ControlKind.CPDS, stop=0.3, weight=0.7)
     second = prompt_of(ControlKind.PYRA_CANNY, stop=1.0, weight=1.4)
     third = prompt_of(ControlKind.CPDS, "edge_a")
-    controls = guides_for(asked(first, second, third, softness=0.1), resources).controls
+    controls = guides_for(asked(first, second, third, softness=0.1), shared).controls
     assert [(control.stop, control.weight) for control in controls] == [
         (1.0, 1.4),
         (0.3, 0.7),
@@ -186,12 +196,12 @@ def test_control_pictures_come_kind_by_kind_with_what_was_asked_for_each(
 
 @pytest.mark.parametrize("kind", ADAPTER_FILES)
 def test_a_picture_is_read_with_the_adapter_of_its_kind(
-    resources: Resources, kind: ControlKind
+    shared: Resources, kind: ControlKind
 ) -> None:
     prompt = prompt_of(kind, "ip_a")
     params = asked(prompt, skip_preprocessing=True)
-    guide = picture_of(guides_for(params, resources))
-    encoder, adapter = resources.auxiliary.image_encoder(), resources.auxiliary.ip_adapter(kind)
+    guide = picture_of(guides_for(params, shared))
+    encoder, adapter = shared.auxiliary.image_encoder(), shared.auxiliary.ip_adapter(kind)
     expected = adapter.read(encoder.encode(prompt.image))
     assert guide.adapter == ADAPTER_FILES[kind].name
     for side in PromptSide:
@@ -200,15 +210,15 @@ def test_a_picture_is_read_with_the_adapter_of_its_kind(
             assert torch.equal(made.value, wanted.value)
 
 
-def test_a_face_is_cropped_before_it_is_read(resources: Resources) -> None:
+def test_a_face_is_cropped_before_it_is_read(shared: Resources) -> None:
     picture = prompt_of(ControlKind.FACE_SWAP).image
-    finder = resources.auxiliary.face_finder()
+    finder = shared.auxiliary.face_finder()
     face = align_face(picture, finder.find(picture)[0].landmarks)
-    (seen,) = shown(asked(prompt_of(ControlKind.FACE_SWAP), show_preprocessing=True), resources)
+    (seen,) = shown(asked(prompt_of(ControlKind.FACE_SWAP), show_preprocessing=True), shared)
     assert_array_equal(seen, as_seen(face), strict=True)
-    cropped = picture_of(guides_for(asked(prompt_of(ControlKind.FACE_SWAP)), resources))
+    cropped = picture_of(guides_for(asked(prompt_of(ControlKind.FACE_SWAP)), shared))
     whole = asked(prompt_of(ControlKind.FACE_SWAP), skip_preprocessing=True)
-    first, second = cropped.sides, picture_of(guides_for(whole, resources)).sides
+    first, second = cropped.sides, picture_of(guides_for(whole, shared)).sides
     assert not torch.equal(first[PromptSide.POSITIVE][0].key, second[PromptSide.POSITIVE][0].key)
 
 
@@ -225,10 +235,10 @@ def test_a_picture_without_a_face_is_read_as_it_is_with_a_warning_each_time(
     assert picture_of(guides[0]) is picture_of(guides_for(whole, resources))
 
 
-def test_what_is_shown_are_the_prepared_pictures_kind_by_kind(resources: Resources) -> None:
+def test_what_is_shown_are_the_prepared_pictures_kind_by_kind(shared: Resources) -> None:
     kinds = [ControlKind.IMAGE_PROMPT, ControlKind.CPDS, ControlKind.PYRA_CANNY]
     params = asked(*map(prompt_of, kinds), show_preprocessing=True)
-    edges, structure, seen = shown(params, resources)
+    edges, structure, seen = shown(params, shared)
     edge_a, edge_b = (resize_image(load_picture(f"edge_{x}"), SIZE, Fit.CROP) for x in "ab")
     assert_array_equal(edges, canny_pyramid(edge_a, low=64, high=128), strict=True)
     assert_array_equal(structure, cpds(edge_b), strict=True)
