@@ -19,6 +19,7 @@ from fooocus_core.downloads import SAFETY_CHECKER
 from fooocus_core.params import FreeUParams, GenerationParams, Lora, Size
 from fooocusapi.app import create_app
 from fooocusapi.settings import Settings
+from tests.api.conftest import App
 from tests.conftest import MakeClient
 from tests.fakes import FakeEngine
 
@@ -41,8 +42,9 @@ class Asker:
 
 
 @pytest.fixture
-def ask(client: TestClient, engine: FakeEngine) -> Asker:
-    return Asker(client, engine)
+def ask(shared_app: App) -> Asker:
+    """Asks the app of all tests that only look at what becomes of their fields."""
+    return Asker(shared_app.client, shared_app.engine)
 
 
 @pytest.fixture
@@ -308,8 +310,9 @@ def test_configured_lora_that_is_not_there_is_left_out_even_if_strict(
 
 
 def test_an_incomplete_prompt_expansion_is_left_out_and_the_place_of_its_files_told(
-    ask: Asker, expansion: Path
+    client: TestClient, engine: FakeEngine, expansion: Path
 ) -> None:
+    ask = Asker(client, engine)
     asked, warning = ask(style_selections=["Fooocus V2"])
     assert (asked.prompt.styles, warning) == (("Fooocus V2",), "")
     (expansion / "pytorch_model.bin").unlink()
