@@ -142,7 +142,11 @@ PICTURE_JOBS = [
 
 
 @pytest.mark.parametrize(
-    ("version", "name", "job"), [*PICTURE_JOBS, ("v2", "text-to-image-with-ip", "image_prompt")]
+    ("version", "name", "job"),
+    [
+        *PICTURE_JOBS,
+        pytest.param("v2", "text-to-image-with-ip", "image_prompt", marks=pytest.mark.slow),
+    ],
 )
 def test_pictures_sent_along_give_the_recorded_ones(
     client: TestClient, version: str, name: str, job: str

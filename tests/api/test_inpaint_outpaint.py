@@ -455,8 +455,10 @@ def test_a_line_cannot_be_painted(client: TestClient) -> None:
 
 
 def test_results_beyond_the_pixel_limit_are_refused(client: TestClient) -> None:
-    large = as_base64(encode(plain(7500, 7500, 0, "1")))
+    large = as_base64(encode(plain(2000, 9000, 0, "1")))
     body = {**SMALL, "input_image": large, "outpaint_selections": "Left,Right"}
+    assert client.post(V2, json=body).status_code == 200
+    body |= {"outpaint_distance_left": 4096, "outpaint_distance_right": 4096}
     assert "89478485" in refusal(client.post(V2, json=body), "input_image")
 
 

@@ -135,11 +135,12 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 # Enough of the other scheme: what they differ in is how values are written and read.
 A1111 = ("all at once", "numbers", "refiner", "seed just above 2^53")
-# Of one scheme what is part of "all at once" or "prompt expansion", and modes like those that stay.
-FOOOCUS = ("styles and two images", "Quality", "Extreme Speed", "Hyper-SD")
+# Of the first one what is part of "all at once", too, and modes like those that stay.
+PARTS = ("styles and two images", "arrays and wildcards", "prompt expansion")
+MODES = ("Quality", "Extreme Speed", "Hyper-SD")
 SLOW = {
     *((name, "a1111") for name in REQUESTS if name not in A1111),
-    *((name, "fooocus") for name in FOOOCUS),
+    *((name, "fooocus") for name in (*PARTS, *MODES)),
 }
 
 
