@@ -6,7 +6,7 @@ in the first half of a run. Some rows have no picture; these train the tokens of
 prompt. First the pictures are small. Every step is a function of the seed and its number, so a run
 that was stopped goes on from its last state file as if it had not been.
 
-    python -m tools.train_tiny_image_prompt --folder DIR [--steps 800] [--output FOLDER]
+    python -m tools.train_tiny_image_prompt --folder DIR [--steps 700] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def clean_errors(trainer: Trainer, pictures: int) -> list[tuple[float, float, fl
 def main() -> None:
     """Read the arguments, train, write the files and compare without and with them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser, steps=800, rate=2e-3)
+    add_arguments(parser, steps=700, rate=2e-3)
     parser.add_argument("--output", type=Path, help="models root where the files are written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
     arguments = parser.parse_args()

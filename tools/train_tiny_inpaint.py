@@ -5,7 +5,7 @@ levels and its last block learn: first on small pictures, then on whole ones. Th
 was added to the weights, in 8 bits. Every step is a function of the seed and its number, so a run
 that was stopped goes on from its last state file as if it had not been.
 
-    python -m tools.train_tiny_inpaint --folder DIR [--steps 1900] [--output FOLDER]
+    python -m tools.train_tiny_inpaint --folder DIR [--steps 1000] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _squared_error(prediction: torch.Tensor, lesson: Lesson) -> float:
 def main() -> None:
     """Read the arguments, train, write the files and compare without and with them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser, steps=1900, rate=1e-3)
+    add_arguments(parser, steps=1000, rate=1e-3)
     parser.add_argument("--output", type=Path, help="folder where head and patch are written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
     arguments = parser.parse_args()
