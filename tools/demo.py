@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
 START_S, REQUEST_S = 120, 900
-_SIZE, _SEED = "768*768", 7
+_SIZE, _SEED = "1024*1024", 7
 _TILE, _CAPTION, _COLUMNS = 320, 64, 5
 
 
