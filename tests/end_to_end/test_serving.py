@@ -9,7 +9,7 @@ import time
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.end_to_end.conftest import PICTURE_S
 
@@ -126,11 +126,20 @@ def test_a_mask_covers_what_is_drawn(server: httpx.Client, model: str) -> None:
     assert (found & drawn).sum() / (found | drawn).sum() > 0.85
 
 
+def _disc(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).ellipse(box, fill=255)
+    return mask
+
+
 @pytest.mark.slow
 def test_subtle_variations_resemble_their_source_more_than_strong_ones(
     server: httpx.Client,
 ) -> None:
-    source = _ask(server, 3, aspect_ratios_selection="1024*1024")
+    # Where the circle is belongs to the picture and not to the prompt.
+    drawing = Image.new("RGB", (1024, 1024), (40, 90, 214))
+    drawing.paste((214, 40, 40), mask=_disc((1024, 1024), (120, 160, 460, 500)))
+    source = np.asarray(drawing)
     errors = []
     for method in ("Vary (Subtle)", "Vary (Strong)"):
         varied = _post_picture(server, "image-upscale-vary", source, uov_method=method)
