@@ -83,6 +83,15 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
         yield lambda **changes: stack.enter_context(running_app(tmp_path, **changes))
 
 
+def refusal(answer: Any, *location: str | int) -> str:
+    """What is said of the first wrong value of a body, which stands at this place."""
+    assert answer.status_code == 422, answer.text
+    first = answer.json()["detail"][0]
+    assert first["loc"] == ["body", *location]
+    text: str = first["msg"]
+    return text
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server in this process, which takes a little time for small pictures."""

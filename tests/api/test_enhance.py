@@ -19,7 +19,7 @@ from fooocus_core.choices import (
 from fooocus_core.config import CoreConfig
 from fooocus_core.downloads import UPSCALER, ModelFile, enhance_files
 from fooocus_core.params import EnhanceParams, EnhanceRegion, MaskParams
-from tests.api.conftest import App, MakeApp
+from tests.api.conftest import App, MakeApp, refusal
 from tests.fakes import FakeEngine
 from tests.pictures import COLOUR, as_base64, as_data_url, encode, plain
 
@@ -78,14 +78,6 @@ def engine(shared_app: App) -> FakeEngine:
 @pytest.fixture
 def ask(shared_app: App) -> Asker:
     return Asker(shared_app)
-
-
-def refusal(answer: Any, *location: str | int) -> str:
-    assert answer.status_code == 422, answer.text
-    first = answer.json()["detail"][0]
-    assert first["loc"] == ["body", *location]
-    text: str = first["msg"]
-    return text
 
 
 def test_omitted_options_take_the_documented_defaults(ask: Asker) -> None:

@@ -27,7 +27,7 @@ from fooocus_core.downloads import (
 from fooocus_core.params import ControlParams, GenerationParams, ImagePrompt
 from fooocusapi.app import create_app
 from fooocusapi.settings import Settings
-from tests.api.conftest import App, MakeApp
+from tests.api.conftest import App, MakeApp, refusal
 from tests.fakes import FakeEngine
 from tests.pictures import COLOUR, as_base64, as_data_url, encode, plain, serving
 
@@ -82,14 +82,6 @@ def engine(shared_app: App) -> FakeEngine:
 @pytest.fixture
 def ask(shared_app: App) -> Asker:
     return Asker(shared_app)
-
-
-def refusal(answer: Any, *location: str | int) -> str:
-    assert answer.status_code == 422, answer.text
-    first = answer.json()["detail"][0]
-    assert first["loc"] == ["body", *location]
-    text: str = first["msg"]
-    return text
 
 
 def colours(prompts: tuple[ImagePrompt, ...]) -> list[tuple[int, ...]]:

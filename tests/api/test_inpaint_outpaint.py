@@ -14,7 +14,7 @@ from fooocus_core.choices import InpaintEngine, Side
 from fooocus_core.config import CoreConfig
 from fooocus_core.downloads import UPSCALER, ModelFile, inpaint_files
 from fooocus_core.params import Extension, InpaintParams
-from tests.api.conftest import App, MakeApp
+from tests.api.conftest import App, MakeApp, refusal
 from tests.fakes import FakeEngine
 from tests.pictures import COLOUR, as_base64, as_data_url, encode, plain, serving
 
@@ -68,14 +68,6 @@ def engine(shared_app: App) -> FakeEngine:
 @pytest.fixture
 def ask(shared_app: App) -> Asker:
     return Asker(shared_app)
-
-
-def refusal(answer: Any, *location: str) -> str:
-    assert answer.status_code == 422, answer.text
-    first = answer.json()["detail"][0]
-    assert first["loc"][: len(location) + 1] == ["body", *location]
-    text: str = first["msg"]
-    return text
 
 
 @pytest.mark.parametrize("url", [V1, OLD[0]])
@@ -192,12 +184,14 @@ def test_defect_b3_sides_of_a_form_are_read_in_every_spelling(
     assert [part.side for part in asked.extend] == ["Left", "Top"]
 
 
-@pytest.mark.parametrize("given", ["Up", ["Left", "Middle"], [5], 5])
+@pytest.mark.parametrize(
+    ("given", "place"), [("Up", (0,)), (["Left", "Middle"], (1,)), ([5], (0,)), (5, ())]
+)
 def test_b15_other_sides_are_refused_and_the_known_ones_told(
-    client: TestClient, given: object
+    client: TestClient, given: object, place: tuple[int, ...]
 ) -> None:
     body = {**SMALL, "input_image": TEXT, "outpaint_selections": given}
-    text = refusal(client.post(V2, json=body), "outpaint_selections")
+    text = refusal(client.post(V2, json=body), "outpaint_selections", *place)
     assert "'Bottom'" in text or "list" in text
 
 

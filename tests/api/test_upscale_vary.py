@@ -16,7 +16,7 @@ from fooocus_core.downloads import UPSCALER
 from fooocus_core.params import UpscaleVaryParams
 from fooocusapi.app import create_app
 from fooocusapi.settings import Settings
-from tests.api.conftest import App, MakeApp
+from tests.api.conftest import App, MakeApp, refusal
 from tests.fakes import FakeEngine, Script
 from tests.golden import load_arrays
 from tests.pictures import COLOUR, as_base64, as_data_url, encode, plain, serving
@@ -58,14 +58,6 @@ def engine(shared_app: App) -> FakeEngine:
 @pytest.fixture
 def ask(shared_app: App) -> Asker:
     return Asker(shared_app)
-
-
-def refusal(answer: Any, *location: str) -> str:
-    assert answer.status_code == 422, answer.text
-    first = answer.json()["detail"][0]
-    assert first["loc"] == ["body", *location]
-    text: str = first["msg"]
-    return text
 
 
 def test_a_form_sends_the_picture_as_a_file(client: TestClient, engine: FakeEngine) -> None:
