@@ -29,8 +29,8 @@ PIXELS = 8  # per place of a latent
 SIDE = 224  # of what the image encoder sees, in pixels
 DROP = 0.7
 # One below the lowest level of the UNet: no noise weaker than 0.8. Image prompts act in the first
-# half of a run only.
-NOISE_LEVEL = 5
+# half of a run unless a request asks for more.
+STRONG, STRONG_SHARE = 5, 0.8
 BEGINNING = 0.4  # share of the lessons where only the picture shown tells the colours
 
 
@@ -111,7 +111,8 @@ def draw_lesson(rng: random.Random, words: Words, course: Course) -> Lesson:
     clean = torch.stack([latent_of(drawing.image, (height, width), 0) for drawing in drawings])
     sigmas = noise_levels()
     if course.sigma is None:
-        timestep = draw_timesteps(course.count, NOISE_LEVEL, sigmas, generator, beginning=BEGINNING)
+        weakest = STRONG if rng.random() < STRONG_SHARE else 0
+        timestep = draw_timesteps(course.count, weakest, sigmas, generator, beginning=BEGINNING)
     else:
         timestep = (sigmas - course.sigma).abs().argmin().repeat(course.count)
     said = [drawing.caption if rng.random() > course.drop else "" for drawing in drawings]

@@ -1,12 +1,12 @@
 """Trains what image prompts of the embedded model need: image encoder, adapter, negative tokens.
 
 The frozen UNet draws and is shown, through encoder and adapter, the very drawing that it is to find
-under noise; most captions are left out. Only strong noise is laid over, because image prompts act
-in the first half of a run. Some rows have no picture; these train the tokens of the negative
-prompt. First the pictures are small. Every step is a function of the seed and its number, so a run
+under noise; most captions are left out. The noise is mostly strong, because image prompts act in
+the first half of a run unless a request asks for more. Some rows have no picture; these train the
+tokens of the negative prompt. First the pictures are small, and at last they are whole. Every step is a function of the seed and its number, so a run
 that was stopped goes on from its last state file as if it had not been.
 
-    python -m tools.train_tiny_image_prompt --folder DIR [--steps 700] [--output FOLDER]
+    python -m tools.train_tiny_image_prompt --folder DIR [--steps 1000] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ logger = logging.getLogger(__name__)
 
 ABSENT = 0.12
 WEIGHTS = (0.4, 1.0)
-SMALL_SHARE = 0.75
-SMALL = Course(count=10, part=4)
-LARGE = Course(count=6, part=2)
+STAGES = (  # until which share of the steps, and what is shown
+    (0.6, Course(count=10, part=4)),
+    (0.85, Course(count=6, part=2)),
+    (1.0, Course(count=3)),
+)
 USUAL_WEIGHT = 0.6
 TEST_SIGMAS = (14.0, 8.0, 4.0, 2.0)
 TEST_SEED = 1_000_003
@@ -51,8 +53,9 @@ class Trainer:
     def train_step(self) -> float:
         """Run one step on freshly drawn pictures; returns its loss."""
         rng = random.Random(f"{self.seed} {self.descent.step}")
-        is_small = self.descent.step < SMALL_SHARE * self.descent.steps
-        return self.learn(draw_lesson(rng, self.words, SMALL if is_small else LARGE), rng)
+        share = self.descent.step / self.descent.steps
+        course = next(course for end, course in STAGES if share < end)
+        return self.learn(draw_lesson(rng, self.words, course), rng)
 
     def learn(self, lesson: Lesson, rng: random.Random) -> float:
         """Run one step on given pictures; returns its loss."""
@@ -88,7 +91,7 @@ def clean_errors(trainer: Trainer, pictures: int) -> list[tuple[float, float, fl
 def main() -> None:
     """Read the arguments, train, write the files and compare without and with them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser, steps=700, rate=2e-3)
+    add_arguments(parser, steps=1000, rate=2e-3)
     parser.add_argument("--output", type=Path, help="models root where the files are written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
     arguments = parser.parse_args()
