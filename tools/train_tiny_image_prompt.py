@@ -3,8 +3,9 @@
 The frozen UNet draws and is shown, through encoder and adapter, the very drawing that it is to find
 under noise; most captions are left out. The noise is mostly strong, because image prompts act in
 the first half of a run unless a request asks for more. Some rows have no picture; these train the
-tokens of the negative prompt. First the pictures are small, and at last they are whole. Every step is a function of the seed and its number, so a run
-that was stopped goes on from its last state file as if it had not been.
+tokens of the negative prompt. First the pictures are small, and at last they are whole. Every step
+is a function of the seed and its number, so a run that was stopped goes on from its last state file
+as if it had not been.
 
     python -m tools.train_tiny_image_prompt --folder DIR [--steps 1000] [--output FOLDER]
 """
