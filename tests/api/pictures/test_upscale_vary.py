@@ -46,16 +46,6 @@ class Asker:
 
 
 @pytest.fixture
-def client(shared_app: App) -> TestClient:
-    return shared_app.client
-
-
-@pytest.fixture
-def engine(shared_app: App) -> FakeEngine:
-    return shared_app.engine
-
-
-@pytest.fixture
 def ask(shared_app: App) -> Asker:
     return Asker(shared_app)
 
