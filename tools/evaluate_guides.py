@@ -9,6 +9,7 @@ guide is a drawing that training did not see; every picture is painted without i
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import random
 from collections.abc import Sequence
@@ -91,10 +92,22 @@ def _correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     return float(flat[0] @ flat[1]) / norm if norm else 0.0
 
 
-def guides(count: int, size: Size) -> list[Drawing]:
-    """Draw guides that training does not see."""
+def guides(kind: ControlKind, count: int, size: Size) -> list[Drawing]:
+    """Draw guides that training does not see, and that have what their kind is to carry over.
+
+    For image prompts that is a plain background, for edges that there are some.
+    """
     rng = random.Random(SEED)
-    return [draw(rng, (size.width, size.height)) for _ in range(count)]
+    drawings = (draw(rng, (size.width, size.height)) for _ in itertools.count())
+    return list(itertools.islice((x for x in drawings if _guides(kind, x)), count))
+
+
+def _guides(kind: ControlKind, drawing: Drawing) -> bool:
+    if kind is ControlKind.IMAGE_PROMPT:
+        return drawing.background is not None
+    if kind is ControlKind.PYRA_CANNY:
+        return bool((_traced(np.array(drawing.image), kind) >= EDGE).any())
+    return True
 
 
 def evaluate(
@@ -142,10 +155,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     painter = Painter(arguments.root, styles=arguments.styles)
     size = Size(*(side // arguments.part for side in DEFAULT_SIZE))
-    drawings = guides(arguments.count, size)
     shown = []
     for kind in arguments.kinds:
-        shown += evaluate(painter, kind, drawings, size)
+        shown += evaluate(painter, kind, guides(kind, arguments.count, size), size)
     make_sheet(shown, columns=6).save(arguments.sheet)
 
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fooocus_core.choices import ControlKind
 from fooocus_core.params import Image, Size
-from tools.evaluate_guides import compare, edge_agreement, guides
+from tools.evaluate_guides import KINDS, compare, edge_agreement, guides
 
 
 def square(left: int, colour: tuple[int, int, int] = (250, 250, 250)) -> Image:
@@ -45,7 +46,16 @@ def test_edges_may_be_off_by_a_little() -> None:
     assert edge_agreement(one, np.zeros_like(one)) == 0.0
 
 
-def test_guides_are_the_same_each_time() -> None:
-    once, again = (guides(3, Size(64, 48)) for _ in range(2))
+@pytest.mark.parametrize("kind", KINDS)
+def test_guides_are_the_same_each_time(kind: ControlKind) -> None:
+    once, again = (guides(kind, 3, Size(128, 96)) for _ in range(2))
 
     assert [drawing.caption for drawing in once] == [drawing.caption for drawing in again]
+
+
+def test_guides_have_what_they_are_to_carry_over() -> None:
+    shown = guides(ControlKind.IMAGE_PROMPT, 8, Size(128, 96))
+    traced = guides(ControlKind.PYRA_CANNY, 8, Size(128, 96))
+
+    assert all(drawing.background for drawing in shown)
+    assert not any("gradient" in drawing.caption for drawing in traced)
