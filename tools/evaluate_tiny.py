@@ -12,8 +12,10 @@ import argparse
 import logging
 import os
 import platform
+import re
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -79,6 +81,8 @@ class Painter:
         self._engine: Engine = create_engine(self._config, DeviceOptions())
         self._styles = self._config.defaults.styles if styles else ()
         self._performance = performance
+        self.seconds: list[float] = []
+        """Of the pictures painted so far, each; the first one's with the loading of the model."""
 
     def paint(
         self,
@@ -104,7 +108,8 @@ class Painter:
         )
         begun = time.monotonic()
         (generated,) = self._engine.generate(params, lambda _: None, CancelToken())
-        logger.info("%.1f s for %s", time.monotonic() - begun, prompt)
+        self.seconds.append(time.monotonic() - begun)
+        logger.info("%.1f s for %s", self.seconds[-1], prompt)
         return Image.fromarray(np.asarray(generated.image))
 
 
@@ -165,6 +170,14 @@ def evaluate_negative(album: Album, every: int) -> Score:
     return score
 
 
+def machine() -> str:
+    """Name of the processor and number of its cores."""
+    described = Path("/proc/cpuinfo")
+    text = described.read_text(encoding="utf-8") if described.exists() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
+
+
 def table(scores: Scores, negative: Score) -> str:
     """Return the scores as rows of a Markdown table."""
     rows = {**scores.marks, "negative colour avoided": negative}
@@ -186,7 +199,6 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     mode: Performance = arguments.performance
     painter = Painter(arguments.root, styles=not arguments.no_styles, performance=mode)
-    logger.info("%s, %s cores, %s", platform.processor(), os.cpu_count(), mode)
     if arguments.sheet:
         drawn = [(prompt, painter.paint(prompt, SEED + i)) for i, prompt in enumerate(SHOWN)]
         make_sheet(drawn).save(arguments.sheet)
@@ -194,6 +206,8 @@ def main() -> None:
         album = Album(painter, arguments.root / "exam" / mode)
         scores = evaluate(album, exam(), arguments.every)
         logger.info("\n%s", table(scores, evaluate_negative(album, arguments.every)))
+    if painter.seconds:
+        logger.info("%s: %.1f s per picture in %s", machine(), median(painter.seconds), mode)
 
 
 if __name__ == "__main__":
