@@ -1,7 +1,7 @@
 """What the UNet and an image encoder are shown while image prompts are learned.
 
-A drawing under strong noise, its caption as requests tell it, if at all, and the drawing itself.
-Knows no network but the text encoders.
+A drawing under noise, its caption as requests tell it, if at all, and the drawing itself or, beside
+words, mostly one that is like it behind its things. Knows no network but the text encoders.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor
 
 from fooocus_core.images.resize import Fit, resize_image
 from fooocus_core.params import Image, Size
 from fooocus_core.vae.codec import to_pixels
 from fooocus_core.vision.clip_vision import normalised
-from tools.drawing import draw
+from tools.drawing import Drawing, draw
 from tools.embedded import STYLES, Words
 from tools.latents import NoisyBatch, add_noise, draw_timesteps, latent_of, noise_levels
+from tools.lookalikes import Lookalikes, without_background
 from tools.tiny_model import Conditioning
 from tools.train_tiny import DEFAULT_SIZE, SIZES, size_numbers
 
 PIXELS = 8  # per place of a latent
 SIDE = 224  # of what the image encoder sees, in pixels
-DROP = 0.7
+DROP = 0.4
+ALIKE, UNSAID = 0.7, 0.6  # shares of the told drawings: others are shown; no background is told
 # One below the lowest level of the UNet: no noise weaker than 0.8. Image prompts act in the first
 # half of a run unless a request asks for more.
 STRONG, STRONG_SHARE = 5, 0.8
@@ -102,7 +105,7 @@ class Course:
     sigma: float | None = None
 
 
-def draw_lesson(rng: random.Random, words: Words, course: Course) -> Lesson:
+def draw_lesson(rng: random.Random, words: Words, lookalikes: Lookalikes, course: Course) -> Lesson:
     """Draw captioned pictures; ``rng`` makes every choice, and ``words`` tells the captions."""
     generator = torch.Generator().manual_seed(rng.getrandbits(48))
     size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
@@ -115,15 +118,27 @@ def draw_lesson(rng: random.Random, words: Words, course: Course) -> Lesson:
         timestep = draw_timesteps(course.count, weakest, sigmas, generator, beginning=BEGINNING)
     else:
         timestep = (sigmas - course.sigma).abs().argmin().repeat(course.count)
-    said = [drawing.caption if rng.random() > course.drop else "" for drawing in drawings]
-    context, pooled = words.encode(said, rng.choice(STYLES))
+    told = [_tell(drawing, rng, lookalikes, course.drop) for drawing in drawings]
+    context, pooled = words.encode([said for said, _ in told], rng.choice(STYLES))
     return Lesson(
         noise=add_noise(clean, timestep, 0, sigmas, generator),
-        shown=torch.cat([show(np.array(drawing.image)) for drawing in drawings]),
+        shown=torch.cat([show(np.array(image)) for _, image in told]),
         context=context,
         pooled=pooled,
         size_numbers=size_numbers(size, timestep, generator),
     )
+
+
+def _tell(
+    drawing: Drawing, rng: random.Random, lookalikes: Lookalikes, drop: float
+) -> tuple[str, PillowImage.Image]:
+    """Choose what is said of a drawing and which picture is shown for it."""
+    if rng.random() < drop:
+        return "", drawing.image
+    image = lookalikes.of(drawing, rng) if rng.random() < ALIKE else drawing.image
+    return (
+        without_background(drawing.caption) if rng.random() < UNSAID else drawing.caption
+    ), image
 
 
 def show(picture: Image) -> Tensor:

@@ -1,11 +1,12 @@
 """Trains what image prompts of the embedded model need: image encoder, adapter, negative tokens.
 
 The frozen UNet draws and is shown, through encoder and adapter, the very drawing that it is to find
-under noise; most captions are left out. The noise is mostly strong, because image prompts act in
-the first half of a run unless a request asks for more. Some rows have no picture; these train the
-tokens of the negative prompt. First the pictures are small, and at last they are whole. Every step
-is a function of the seed and its number, so a run that was stopped goes on from its last state file
-as if it had not been.
+under noise, or, where it is told a caption, mostly another with the same background or landscape:
+the picture says what is behind, the words what is in front. The noise is mostly strong, because
+image prompts act in the first half of a run unless a request asks for more. Some rows have no
+picture; these train the tokens of the negative prompt. First the pictures are small, and at last
+they are whole. Every step is a function of the seed and its number, so a run that was stopped goes
+on from its last state file as if it had not been.
 
     python -m tools.train_tiny_image_prompt --folder DIR [--steps 1000] [--output FOLDER]
 """
@@ -25,6 +26,7 @@ from tools.embedded import read_embedded
 from tools.image_prompt_lessons import Course, Lesson, draw_lesson
 from tools.image_prompt_model import ImagePromptModel
 from tools.latents import noise_loss
+from tools.lookalikes import Lookalikes
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Trainer:
         self.seed = seed
         embedded = read_embedded()
         self.device, self.words, self.unet = embedded.device, embedded.words, embedded.unet
+        self.lookalikes = Lookalikes(seed)
         self.model = ImagePromptModel(self.unet, seed=seed, device=self.device)
         path = folder / "image_prompt.pt"
         self.descent = Descent(path, self.model.learning, steps=steps, rate=rate, muon=True)
@@ -56,7 +59,7 @@ class Trainer:
         rng = random.Random(f"{self.seed} {self.descent.step}")
         share = self.descent.step / self.descent.steps
         course = next(course for end, course in STAGES if share < end)
-        return self.learn(draw_lesson(rng, self.words, course), rng)
+        return self.learn(draw_lesson(rng, self.words, self.lookalikes, course), rng)
 
     def learn(self, lesson: Lesson, rng: random.Random) -> float:
         """Run one step on given pictures; returns its loss."""
@@ -81,7 +84,7 @@ def clean_errors(trainer: Trainer, pictures: int) -> list[tuple[float, float, fl
         plain = ours = 0.0
         for index in range(pictures):
             rng = random.Random(f"{TEST_SEED} {sigma} {index}")
-            lesson = draw_lesson(rng, trainer.words, course).on(trainer.device)
+            lesson = draw_lesson(rng, trainer.words, trainer.lookalikes, course).on(trainer.device)
             plain += lesson.squared_error(model.plain(lesson))
             prediction = model(lesson, USUAL_WEIGHT, torch.tensor([False]))
             ours += lesson.squared_error(prediction)

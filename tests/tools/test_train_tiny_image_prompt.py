@@ -50,7 +50,7 @@ def shipped() -> Path:
 
 
 def lesson(trainer: Trainer, number: int = 0) -> Lesson:
-    return draw_lesson(random.Random(number), trainer.words, SMALL)
+    return draw_lesson(random.Random(number), trainer.words, trainer.lookalikes, SMALL)
 
 
 def load(root: Path) -> tuple[ImageEncoder, IpAdapter]:
@@ -149,7 +149,8 @@ def test_shipped_files_have_the_published_layout(file: ModelFile, shipped: Path)
 
 def test_shipped_image_prompts_carry_colours_over(trainer: Trainer, shipped: Path) -> None:
     encoder, adapter = load(shipped)
-    lesson = draw_lesson(random.Random(0), trainer.words, Course(count=1, part=4, drop=1.0))
+    course = Course(count=1, part=4, drop=1.0)
+    lesson = draw_lesson(random.Random(0), trainer.words, trainer.lookalikes, course)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(lesson.noise.noisy.shape, generator=generator)
     timestep = torch.tensor([999])
