@@ -6,7 +6,6 @@ words, mostly one that is like it behind its things. Knows no network but the te
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,12 +19,12 @@ from fooocus_core.images.resize import Fit, resize_image
 from fooocus_core.params import Image, Size
 from fooocus_core.vae.codec import to_pixels
 from fooocus_core.vision.clip_vision import normalised
-from tools.drawing import Drawing, draw
+from tools.drawing import Drawing
 from tools.embedded import STYLES, Words
-from tools.latents import NoisyBatch, add_noise, draw_timesteps, latent_of, noise_levels
+from tools.latents import NoisyBatch, add_noise, draw_timesteps, noise_levels
 from tools.lookalikes import Lookalikes, without_background
 from tools.tiny_model import Conditioning
-from tools.train_tiny import DEFAULT_SIZE, SIZES, size_numbers
+from tools.train_tiny import DEFAULT_SIZE, SIZES, draw_pictures, latents_of, size_numbers
 
 PIXELS = 8  # per place of a latent
 SIDE = 224  # of what the image encoder sees, in pixels
@@ -94,12 +93,14 @@ class Course:
 
     Attributes:
         count: Pictures, all of one size.
-        part: Divides their sides; the UNet is told the whole size.
+        level: How often their latents are halved.
+        part: Divides the sides beyond that; the UNet is told the whole size.
         drop: Share of the captions that are left out.
         sigma: Noise level of all pictures; ``None`` draws one for each.
     """
 
     count: int
+    level: int = 0
     part: int = 1
     drop: float = DROP
     sigma: float | None = None
@@ -109,19 +110,18 @@ def draw_lesson(rng: random.Random, words: Words, lookalikes: Lookalikes, course
     """Draw captioned pictures; ``rng`` makes every choice, and ``words`` tells the captions."""
     generator = torch.Generator().manual_seed(rng.getrandbits(48))
     size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
-    width, height = (math.ceil(side / course.part / PIXELS) for side in size)
-    drawings = [draw(rng, (width * PIXELS, height * PIXELS)) for _ in range(course.count)]
-    clean = torch.stack([latent_of(drawing.image, (height, width), 0) for drawing in drawings])
+    drawn, level = (size[0] // course.part, size[1] // course.part), course.level
+    drawings = draw_pictures(rng, drawn, level, course.count)
     sigmas = noise_levels()
     if course.sigma is None:
-        weakest = STRONG if rng.random() < STRONG_SHARE else 0
+        weakest = STRONG if rng.random() < STRONG_SHARE else level
         timestep = draw_timesteps(course.count, weakest, sigmas, generator, beginning=BEGINNING)
     else:
         timestep = (sigmas - course.sigma).abs().argmin().repeat(course.count)
     told = [_tell(drawing, rng, lookalikes, course.drop) for drawing in drawings]
     context, pooled = words.encode([said for said, _ in told], rng.choice(STYLES))
     return Lesson(
-        noise=add_noise(clean, timestep, 0, sigmas, generator),
+        noise=add_noise(latents_of(drawings, drawn, level), timestep, level, sigmas, generator),
         shown=torch.cat([show(np.array(image)) for _, image in told]),
         context=context,
         pooled=pooled,

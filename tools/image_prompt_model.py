@@ -25,6 +25,7 @@ from fooocus_core.unet.ip_adapter import AdapterNetwork
 from fooocus_core.unet.resampler import ResamplerSizes
 from fooocus_core.unet.size_conditioning import PromptSide
 from fooocus_core.vision.clip_vision import ImageEncoder
+from tools.coarse_unet import frozen_pyramid
 from tools.image_prompt_lessons import SIDE, Lesson
 
 PATCH = 28
@@ -45,7 +46,7 @@ class ImagePromptModel:
     def __init__(self, unet: Any, *, seed: int, device: str) -> None:
         """Make all of them without training; the UNet stays as it is."""
         generator = torch.Generator().manual_seed(seed)
-        self._unet = unet
+        self._unet, self.pyramid = unet, frozen_pyramid(unet)
         self.encoder = {
             name: nn.Parameter(tensor.to(device), requires_grad=name != "visual.conv1.weight")
             for name, tensor in make_encoder(generator).items()
@@ -67,11 +68,12 @@ class ImagePromptModel:
         encoder = [tensor for tensor in self.encoder.values() if tensor.requires_grad]
         return [*encoder, *self.adapter.parameters(), self.negative]
 
-    def __call__(self, lesson: Lesson, weight: float, absent: Tensor) -> Tensor:
-        """Predict the noise with image prompts: (B, 4, h, w).
+    def __call__(self, lesson: Lesson, level: int, weight: float, absent: Tensor) -> Tensor:
+        """Predict the noise with image prompts, times 2**level: (B, 4, h, w).
 
         Args:
             lesson: Shows what the encoder is given of each picture.
+            level: Of its latents.
             weight: Of the image prompts.
             absent: (B,) bool: which rows have no picture, as on the side of the negative prompt.
         """
@@ -79,11 +81,11 @@ class ImagePromptModel:
         prompts = ImagePrompts([guide])
         prompts.begin_call([PromptSide.POSITIVE], 0.0)
         with prompts.attached(self._unet):
-            return self.plain(lesson)
+            return self.plain(lesson, level)
 
-    def plain(self, lesson: Lesson) -> Tensor:
-        """Predict the noise without image prompts: (B, 4, h, w)."""
-        prediction: Tensor = self._unet(*lesson.latents, **lesson.prompts).sample
+    def plain(self, lesson: Lesson, level: int) -> Tensor:
+        """Predict the noise without image prompts, times 2**level: (B, 4, h, w)."""
+        prediction: Tensor = self.pyramid(*lesson.latents, lesson.said, level=level)
         return prediction.float().cpu()
 
     def read(self, pixels: Tensor, absent: Tensor) -> ReadPicture:

@@ -4,9 +4,10 @@ The frozen UNet draws and is shown, through encoder and adapter, the very drawin
 under noise, or, where it is told a caption, mostly another with the same background or landscape:
 the picture says what is behind, the words what is in front. The noise is mostly strong, because
 image prompts act in the first half of a run unless a request asks for more. Some rows have no
-picture; these train the tokens of the negative prompt. First the pictures are small, and at last
-they are whole. Every step is a function of the seed and its number, so a run that was stopped goes
-on from its last state file as if it had not been.
+picture; these train the tokens of the negative prompt. Training goes from coarse to fine: first the
+lower levels of the UNet learn alone, on coarse latents (tools/coarse_unet.py). Every step is a
+function of the seed and its number, so a run that was stopped goes on from its last state file as
+if it had not been.
 
     python -m tools.train_tiny_image_prompt --folder DIR [--steps 1000] [--output FOLDER]
 """
@@ -25,6 +26,7 @@ from tools.descent import Descent, add_arguments, complete, prepare
 from tools.embedded import read_embedded
 from tools.image_prompt_lessons import Course, Lesson, draw_lesson
 from tools.image_prompt_model import ImagePromptModel
+from tools.inlets import fit_inlets
 from tools.latents import noise_loss
 from tools.lookalikes import Lookalikes
 
@@ -33,8 +35,8 @@ logger = logging.getLogger(__name__)
 ABSENT = 0.12
 WEIGHTS = (0.4, 1.0)
 STAGES = (  # until which share of the steps, and what is shown
-    (0.6, Course(count=10, part=4)),
-    (0.85, Course(count=6, part=2)),
+    (0.7, Course(count=10, level=2)),
+    (0.85, Course(count=5, level=1)),
     (1.0, Course(count=3)),
 )
 USUAL_WEIGHT = 0.6
@@ -59,19 +61,21 @@ class Trainer:
         rng = random.Random(f"{self.seed} {self.descent.step}")
         share = self.descent.step / self.descent.steps
         course = next(course for end, course in STAGES if share < end)
-        return self.learn(draw_lesson(rng, self.words, self.lookalikes, course), rng)
+        return self.learn(draw_lesson(rng, self.words, self.lookalikes, course), course.level, rng)
 
-    def learn(self, lesson: Lesson, rng: random.Random) -> float:
-        """Run one step on given pictures; returns its loss."""
+    def learn(self, lesson: Lesson, level: int, rng: random.Random) -> float:
+        """Run one step on a lesson of a level; returns its loss."""
         weight = rng.uniform(*WEIGHTS)
         absent = torch.tensor([rng.random() < ABSENT for _ in lesson.shown])
         with torch.autocast(self.device, torch.bfloat16):
-            prediction = self.model(lesson.on(self.device), weight, absent)
-        return self.descent.follow(noise_loss(prediction, lesson.noise, 0))
+            prediction = self.model(lesson.on(self.device), level, weight, absent)
+        return self.descent.follow(noise_loss(prediction, lesson.noise, level))
 
 
 @torch.no_grad()
-def clean_errors(trainer: Trainer, pictures: int) -> list[tuple[float, float, float]]:
+def clean_errors(
+    trainer: Trainer, pictures: int, *, part: int = 1
+) -> list[tuple[float, float, float]]:
     """Compare without and with image prompts on drawings that training does not see, no captions.
 
     Returns:
@@ -80,13 +84,13 @@ def clean_errors(trainer: Trainer, pictures: int) -> list[tuple[float, float, fl
     """
     model, found = trainer.model, []
     for sigma in TEST_SIGMAS:
-        course = Course(count=1, part=2, drop=1.0, sigma=sigma)
+        course = Course(count=1, part=part, drop=1.0, sigma=sigma)
         plain = ours = 0.0
         for index in range(pictures):
             rng = random.Random(f"{TEST_SEED} {sigma} {index}")
             lesson = draw_lesson(rng, trainer.words, trainer.lookalikes, course).on(trainer.device)
-            plain += lesson.squared_error(model.plain(lesson))
-            prediction = model(lesson, USUAL_WEIGHT, torch.tensor([False]))
+            plain += lesson.squared_error(model.plain(lesson, course.level))
+            prediction = model(lesson, course.level, USUAL_WEIGHT, torch.tensor([False]))
             ours += lesson.squared_error(prediction)
         found.append((sigma, math.sqrt(plain / pictures), math.sqrt(ours / pictures)))
     return found
@@ -103,6 +107,8 @@ def main() -> None:
     trainer = Trainer(
         arguments.folder, seed=arguments.seed, steps=arguments.steps, rate=arguments.rate
     )
+    levels = (course.level for _, course in STAGES)
+    fit_inlets(trainer.words, trainer.model.pyramid, levels, arguments.seed)
     complete(trainer.descent, trainer.train_step, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
         trainer.model.write(arguments.output)

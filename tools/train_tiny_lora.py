@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import logging
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,15 +24,15 @@ import torch
 from fooocus_core.choices import Performance
 from fooocus_core.params import Lora
 from fooocus_core.performance import MODES, PerformanceMode
-from tools.coarse_unet import CoarseUNet, Example, fit_inlet
+from tools.coarse_unet import CoarseUNet
 from tools.descent import Descent, add_arguments, complete, prepare
 from tools.embedded import read_embedded
 from tools.ink import draw_in_ink
-from tools.latents import add_noise, draw_timesteps, noise_levels, noise_loss
+from tools.inlets import fit_inlets
+from tools.latents import noise_loss
 from tools.lora_checks import Likeness, compare, draw_tests, paint_mode, paint_style
-from tools.lora_lessons import Base, Frame, Lesson, Lessons, ModeLessons, StyleLessons, say
+from tools.lora_lessons import Base, Frame, Lesson, Lessons, ModeLessons, StyleLessons
 from tools.low_rank import LowRankLayers, Spelling
-from tools.train_tiny import DEFAULT_SIZE, draw_latents, size_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,6 @@ FRAMES = (
     (Frame(level=1, count=4), 0.15),
     (Frame(level=0, count=2), 0.25),
 )
-FIT_BATCHES, FIT_COUNT = 12, 2
 TEST_LEVEL = 2
 
 
@@ -99,27 +97,6 @@ def read_base() -> Base:
     """Read the embedded checkpoint."""
     embedded = read_embedded()
     return Base(words=embedded.words, unet=CoarseUNet(embedded.unet))
-
-
-def fit_inlets(base: Base, seed: int) -> None:
-    """Let the base run from every level that is trained."""
-    for level in sorted({frame.level for frame, _ in FRAMES} - {0}):
-        fit = fit_inlet(base.unet.pyramid, level, _examples(base, seed, level))
-        logger.info("level %d: %.0f %% of what it reads explained", level, 100 * fit.explained)
-
-
-def _examples(base: Base, seed: int, level: int) -> Iterator[Example]:
-    sigmas = noise_levels()
-    for index in range(FIT_BATCHES):
-        rng = random.Random(f"{seed} inlet {index}")
-        generator = torch.Generator().manual_seed(rng.getrandbits(48))
-        clean, captions = draw_latents(rng, DEFAULT_SIZE, 0, FIT_COUNT)
-        timestep = draw_timesteps(FIT_COUNT, level, sigmas, generator)
-        numbers = size_numbers(DEFAULT_SIZE, timestep, generator)
-        yield Example(
-            noise=add_noise(clean, timestep, 0, sigmas, generator),
-            said=say(base.words, captions, "", numbers),
-        )
 
 
 class Trainer:
@@ -196,7 +173,8 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare(arguments)
     base = read_base()
-    fit_inlets(base, arguments.seed)
+    levels = (frame.level for frame, _ in FRAMES)
+    fit_inlets(base.words, base.unet.pyramid, levels, arguments.seed)
     trainer = Trainer(
         base,
         arguments.kind,

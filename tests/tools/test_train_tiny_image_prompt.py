@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from fooocus_core.vision.clip_vision import ImageEncoder, load_image_encoder
 from tools.drawing import draw
 from tools.image_prompt_lessons import Course, Lesson, draw_lesson, show
 from tools.image_prompt_model import mean_colours
+from tools.inlets import fit_inlets
 from tools.sheet import COLOURS
 from tools.train_tiny_image_prompt import Trainer
 
@@ -89,7 +91,7 @@ def test_steps_teach_everything_but_the_first_convolution(trainer: Trainer, tmp_
     before = Trainer(tmp_path, seed=0, steps=4, rate=1e-3).model
 
     for number in range(3):
-        trainer.learn(lesson(trainer, number), random.Random((2, 22, 30)[number]))
+        trainer.learn(lesson(trainer, number), 0, random.Random((2, 22, 30)[number]))
 
     same = {n for n, t in trainer.model.encoder.items() if torch.equal(t, before.encoder[n])}
     # Neither the last layer nor what follows it is read.
@@ -104,22 +106,39 @@ def test_steps_teach_everything_but_the_first_convolution(trainer: Trainer, tmp_
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     trainer: Trainer, tmp_path: Path
 ) -> None:
-    trainer.learn(lesson(trainer, 0), random.Random(0))
+    trainer.learn(lesson(trainer, 0), 0, random.Random(0))
     trainer.descent.save()
-    trainer.learn(lesson(trainer, 1), random.Random(1))
+    trainer.learn(lesson(trainer, 1), 0, random.Random(1))
 
     stopped = Trainer(tmp_path, seed=0, steps=4, rate=1e-3)
     stopped.descent.load()
-    stopped.learn(lesson(stopped, 1), random.Random(1))
+    stopped.learn(lesson(stopped, 1), 0, random.Random(1))
 
     pairs = zip(trainer.model.learning, stopped.model.learning, strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
+@pytest.mark.slow
+def test_lower_levels_learn_alone(trainer: Trainer) -> None:
+    fit_inlets(trainer.words, trainer.model.pyramid, [2], seed=0)
+    course = Course(count=4, level=2, drop=1.0, sigma=14.0)
+
+    losses = [
+        trainer.learn(
+            draw_lesson(random.Random(number), trainer.words, trainer.lookalikes, course),
+            course.level,
+            random.Random(number),
+        )
+        for number in range(30)
+    ]
+
+    assert mean(losses[-8:]) < 0.8 * mean(losses[:8])
+
+
 def test_the_files_are_read_by_the_pipeline_as_they_were_trained(
     trainer: Trainer, tmp_path: Path
 ) -> None:
-    trainer.learn(lesson(trainer), random.Random(0))
+    trainer.learn(lesson(trainer), 0, random.Random(0))
     picture = np.array(draw(random.Random(3), (96, 64)).image)
     trainer.model.write(tmp_path)
 
