@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tools.coarse_unet import Example
-from tools.image_prompt_lessons import Lesson
+from tools.guide_lessons import Lesson
 
 HINT_SIZE = 0.5  # root mean square of what stands for a control net's contribution
 

@@ -58,7 +58,7 @@ class Fit:
 def frozen_pyramid(unet: Any) -> Pyramid:
     """Take a UNet whose levels run alone once their inlets are found; it keeps its weights."""
     pyramid = Pyramid()
-    pyramid.unet = unet
+    pyramid.unet, pyramid.inlets = unet, nn.ModuleDict()
     return pyramid.requires_grad_(requires_grad=False).to(unet.device)
 
 

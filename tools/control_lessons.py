@@ -23,17 +23,13 @@ from fooocus_core.unet.controlnet import make_hint
 from fooocus_core.workflows.image_prompt import control_picture
 from tools.drawing import POSITIONS, Drawing, draw, plural
 from tools.drawing import SIZES as SIZE_WORDS
-from tools.embedded import STYLES, Words
+from tools.embedded import STYLES, Words, say
 from tools.figures import SHAPES
-from tools.image_prompt_lessons import PIXELS, Lesson
-from tools.latents import add_noise, draw_timesteps, latent_of, noise_levels
+from tools.guide_lessons import PIXELS, Lesson, lesson_timesteps
+from tools.latents import add_noise, latent_of, noise_levels
 from tools.train_tiny import DEFAULT_SIZE, SIZES, size_numbers
 
 DROP, MISSAY = 0.1, 0.6  # shares of the captions that are left out, and of those that are wrong
-# One below the lowest level of the UNet: no noise weaker than 0.8. Control pictures act in the
-# first half of a run unless a request asks for more.
-STRONG, STRONG_SHARE = 5, 0.8
-BEGINNING = 0.4  # share of the lessons where only the control picture tells what is where
 USUAL = (*SIZES, *len(SIZES) * (DEFAULT_SIZE,))
 GROUP = 4  # drawings of one size
 ALIKE = (  # words that stand for each other in captions that are wrong
@@ -131,21 +127,16 @@ def make_lesson(rng: random.Random, words: Words, group: Group, course: Course) 
     generator = torch.Generator().manual_seed(rng.getrandbits(48))
     clean = functional.avg_pool2d(group.clean, 2**course.level)
     clean = clean.repeat_interleave(course.noises, 0)
-    sigmas, count = noise_levels(), len(clean)
-    if course.sigma is None:
-        weakest = STRONG if rng.random() < STRONG_SHARE else course.level
-        timestep = draw_timesteps(count, weakest, sigmas, generator, beginning=BEGINNING)
-    else:
-        timestep = (sigmas - course.sigma).abs().argmin().repeat(count)
-    said = [caption if rng.random() > course.drop else "" for caption in group.captions]
-    said = [missay(caption, rng) if rng.random() < course.missay else caption for caption in said]
-    context, pooled = words.encode(said, rng.choice(STYLES))
+    timestep = lesson_timesteps(len(clean), course.level, rng, generator, course.sigma)
+    told = [caption if rng.random() > course.drop else "" for caption in group.captions]
+    told = [missay(caption, rng) if rng.random() < course.missay else caption for caption in told]
+    repeated = [caption for caption in told for _ in range(course.noises)]
+    numbers = size_numbers(group.size, timestep, generator)
     return Lesson(
-        noise=add_noise(clean, timestep, course.level, sigmas, generator),
+        noise=add_noise(clean, timestep, course.level, noise_levels(), generator),
         shown=group.shown,
-        context=context.repeat_interleave(course.noises, 0),
-        pooled=pooled.repeat_interleave(course.noises, 0),
-        size_numbers=size_numbers(group.size, timestep, generator),
+        said=say(words, repeated, rng.choice(STYLES), numbers),
+        level=course.level,
     )
 
 

@@ -26,7 +26,7 @@ from fooocus_core.loading.weight_file import WeightFile
 from fooocus_core.unet.controlnet import soften_residuals
 from tools.coarse_control import coarse_control, skips_above
 from tools.coarse_unet import Example, fit_inlet, frozen_pyramid
-from tools.image_prompt_lessons import Lesson
+from tools.guide_lessons import Lesson
 
 MARK = "lora_controlnet"
 ENCODER = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
@@ -129,8 +129,9 @@ class ControlModel:
         carried: Tensor = self._carriers[level](functional.avg_pool2d(added, 2**level))
         return carried
 
-    def __call__(self, lesson: Lesson, level: int, weight: float) -> Tensor:
-        """Predict the noise of latents at a level, times 2**level: (B, 4, h, w)."""
+    def __call__(self, lesson: Lesson, weight: float) -> Tensor:
+        """Predict the noise of a lesson, times 2**level: (B, 4, h, w)."""
+        level = lesson.level
         latent, _ = lesson.latents
         added = self.hint(lesson.shown, level)
         inlet = self._pyramid.inlets[str(level)] if level else self.network.conv_in
@@ -147,12 +148,12 @@ class ControlModel:
             residual * (weight * float(factor))
             for residual, factor in zip(residuals, factors[first:], strict=True)
         ]
-        return self.plain(lesson, level, scaled)
+        return self.plain(lesson, scaled)
 
-    def plain(self, lesson: Lesson, level: int, residuals: Sequence[Tensor] = ()) -> Tensor:
+    def plain(self, lesson: Lesson, residuals: Sequence[Tensor] = ()) -> Tensor:
         """Predict as the UNet does without a control picture, or with these residuals."""
         prediction: Tensor = self._pyramid(
-            *lesson.latents, lesson.said, level=level, residuals=residuals
+            *lesson.latents, lesson.said, level=lesson.level, residuals=residuals
         )
         return prediction.float().cpu()
 

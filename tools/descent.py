@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ WARM_UP = 20
 KEEP = 0.98
 LEAST_HEIGHT = 0.03
 SHOWN_LOSSES = 40
+
+Stage = TypeVar("Stage")
 
 
 class Descent:
@@ -96,9 +98,18 @@ class Descent:
         for weight, value in zip(self._weights, self.averaged, strict=True):
             weight.copy_(value)
 
+    def at(self, stages: Sequence[tuple[float, Stage]]) -> Stage:
+        """Return the stage that the run is in.
+
+        Args:
+            stages: Until which share of the run each lasts, and the stage; the last until 1.0.
+        """
+        share = self.step / self.steps
+        return next((stage for end, stage in stages if share < end), stages[-1][1])
+
     def _height(self) -> float:
-        """Share of the highest rate: a cosine in the second half of the run."""
-        fall = max(0.0, (self.step / self.steps - 0.5) / 0.5)
+        """Share of the highest rate: a cosine in the second half of the run, then its end."""
+        fall = min(1.0, max(0.0, (self.step / self.steps - 0.5) / 0.5))
         height = LEAST_HEIGHT + (1 - LEAST_HEIGHT) * (0.5 + 0.5 * math.cos(math.pi * fall))
         return height * min(1.0, (self.step + 1) / WARM_UP)
 

@@ -5,6 +5,7 @@ Knows neither what is trained nor on which pictures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fooocus_core.prompt.styles import load_styles
 from fooocus_core.text.encoder import TextEncoder
 from fooocus_core.text.textual_inversion import TextualInversions
 from fooocus_core.text.tokens import Tokenizer
+from tools.tiny_model import Conditioning
 
 CHECKPOINT = Path("fooocus_core/data/tiny/checkpoints/tiny.safetensors")
 STYLES = ("", "", "Fooocus Sharp", "Fooocus Masterpiece")  # what trainings tell captions in
@@ -49,6 +51,12 @@ class Words:
             said.append(self._encoder.encode(lines, pooled_texts=len(lines), clip_skip=2))
         # All of one style are equally long but for captions of more than 75 tokens.
         return torch.cat([x.embeddings for x in said]), torch.cat([x.pooled for x in said])
+
+
+def say(words: Words, captions: Sequence[str], style: str, numbers: Tensor) -> Conditioning:
+    """Tell captions as requests with a style tell them; ``numbers`` (B, 6)."""
+    context, pooled = words.encode(list(captions), style)
+    return Conditioning(context=context, pooled=pooled, size_numbers=numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from tools.mask_model import SIGNATURES
 from tools.outlines import Mask, overlap, thing_mask
 from tools.scores import Score
 from tools.telling import missing_in, sentence
-from tools.train_tiny import DEFAULT_SIZE, SIZES
+from tools.train_tiny import draw_size
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,7 @@ class Viewer:
 def held_out(count: int) -> list[Drawing]:
     """Draw pictures that training does not see."""
     rng = random.Random(SEED)
-    return [
-        draw(rng, DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)) for _ in range(count)
-    ]
+    return [draw(rng, draw_size(rng)) for _ in range(count)]
 
 
 def score_words(viewer: Viewer, drawings: list[Drawing]) -> dict[str, Score]:

@@ -7,8 +7,7 @@ words, mostly one that is like it behind its things. Knows no network but the te
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,71 +19,16 @@ from fooocus_core.params import Image, Size
 from fooocus_core.vae.codec import to_pixels
 from fooocus_core.vision.clip_vision import normalised
 from tools.drawing import Drawing
-from tools.embedded import STYLES, Words
-from tools.latents import NoisyBatch, add_noise, draw_timesteps, noise_levels
+from tools.embedded import STYLES, Words, say
+from tools.guide_lessons import Lesson, lesson_timesteps
+from tools.latents import add_noise, noise_levels
 from tools.lookalikes import Lookalikes, without_background
-from tools.tiny_model import Conditioning
-from tools.train_tiny import DEFAULT_SIZE, SIZES, draw_pictures, latents_of, size_numbers
+from tools.train_tiny import SETTLED, draw_pictures, draw_size, latents_of, size_numbers
 
-PIXELS = 8  # per place of a latent
 SIDE = 224  # of what the image encoder sees, in pixels
 DROP = 0.4
-ALIKE, UNSAID = 0.7, 0.6  # shares of the told drawings: others are shown; no background is told
-# One below the lowest level of the UNet: no noise weaker than 0.8. Image prompts act in the first
-# half of a run unless a request asks for more.
-STRONG, STRONG_SHARE = 5, 0.8
-BEGINNING = 0.4  # share of the lessons where only the picture shown tells the colours
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
-    """Drawings as the sampler shows them at some level, and as the image encoder sees them."""
-
-    noise: NoisyBatch
-    shown: Tensor  # (B, 3, SIDE, SIDE)
-    context: Tensor  # (B, T, 128)
-    pooled: Tensor  # (B, 64)
-    size_numbers: Tensor  # (B, 6)
-
-    def on(self, device: str) -> Lesson:
-        """Move what the networks need to a device; the target stays."""
-        return replace(
-            self,
-            noise=replace(
-                self.noise,
-                noisy=self.noise.noisy.to(device),
-                timestep=self.noise.timestep.to(device),
-            ),
-            shown=self.shown.to(device),
-            context=self.context.to(device),
-            pooled=self.pooled.to(device),
-            size_numbers=self.size_numbers.to(device),
-        )
-
-    @property
-    def latents(self) -> tuple[Tensor, Tensor]:
-        """The first arguments of a UNet: noisy latents and timesteps."""
-        return self.noise.noisy, self.noise.timestep
-
-    @property
-    def said(self) -> Conditioning:
-        """What a UNet is told beside the latents."""
-        return Conditioning(
-            context=self.context, pooled=self.pooled, size_numbers=self.size_numbers
-        )
-
-    @property
-    def prompts(self) -> dict[str, Any]:
-        """The further arguments of a UNet."""
-        return {
-            "encoder_hidden_states": self.context,
-            "added_cond_kwargs": {"text_embeds": self.pooled, "time_ids": self.size_numbers},
-        }
-
-    def squared_error(self, prediction: Tensor) -> float:
-        """Of the clean latent that a noise prediction, (B, 4, h, w), stands for: the mean."""
-        error = (prediction - self.noise.target) * self.noise.sigma.view(-1, 1, 1, 1)
-        return float(error.square().mean())
+# Shares of the drawings that are told: another is shown; a plain background is not told.
+ANOTHER_SHOWN, BACKGROUND_UNTOLD = 0.7, 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,25 +51,27 @@ class Course:
 
 
 def draw_lesson(rng: random.Random, words: Words, lookalikes: Lookalikes, course: Course) -> Lesson:
-    """Draw captioned pictures; ``rng`` makes every choice, and ``words`` tells the captions."""
+    """Draw captioned pictures.
+
+    Args:
+        rng: Makes every choice.
+        words: Tell the captions.
+        lookalikes: Are shown in the place of what was drawn.
+        course: Says how many, and under how much noise.
+    """
     generator = torch.Generator().manual_seed(rng.getrandbits(48))
-    size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
+    size = draw_size(rng)
     drawn, level = (size[0] // course.part, size[1] // course.part), course.level
-    drawings = draw_pictures(rng, drawn, level, course.count)
-    sigmas = noise_levels()
-    if course.sigma is None:
-        weakest = STRONG if rng.random() < STRONG_SHARE else level
-        timestep = draw_timesteps(course.count, weakest, sigmas, generator, beginning=BEGINNING)
-    else:
-        timestep = (sigmas - course.sigma).abs().argmin().repeat(course.count)
+    drawings = draw_pictures(rng, drawn, level, course.count, draw=SETTLED)
+    timestep = lesson_timesteps(course.count, level, rng, generator, course.sigma)
     told = [_tell(drawing, rng, lookalikes, course.drop) for drawing in drawings]
-    context, pooled = words.encode([said for said, _ in told], rng.choice(STYLES))
+    numbers = size_numbers(size, timestep, generator)
+    clean = latents_of(drawings, drawn, level)
     return Lesson(
-        noise=add_noise(latents_of(drawings, drawn, level), timestep, level, sigmas, generator),
+        noise=add_noise(clean, timestep, level, noise_levels(), generator),
         shown=torch.cat([show(np.array(image)) for _, image in told]),
-        context=context,
-        pooled=pooled,
-        size_numbers=size_numbers(size, timestep, generator),
+        said=say(words, [caption for caption, _ in told], rng.choice(STYLES), numbers),
+        level=level,
     )
 
 
@@ -135,10 +81,9 @@ def _tell(
     """Choose what is said of a drawing and which picture is shown for it."""
     if rng.random() < drop:
         return "", drawing.image
-    image = lookalikes.of(drawing, rng) if rng.random() < ALIKE else drawing.image
-    return (
-        without_background(drawing.caption) if rng.random() < UNSAID else drawing.caption
-    ), image
+    image = lookalikes.of(drawing, rng) if rng.random() < ANOTHER_SHOWN else drawing.image
+    told = drawing.caption
+    return without_background(told) if rng.random() < BACKGROUND_UNTOLD else told, image
 
 
 def show(picture: Image) -> Tensor:

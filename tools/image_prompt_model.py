@@ -26,7 +26,8 @@ from fooocus_core.unet.resampler import ResamplerSizes
 from fooocus_core.unet.size_conditioning import PromptSide
 from fooocus_core.vision.clip_vision import ImageEncoder
 from tools.coarse_unet import frozen_pyramid
-from tools.image_prompt_lessons import SIDE, Lesson
+from tools.guide_lessons import Lesson
+from tools.image_prompt_lessons import SIDE
 
 PATCH = 28
 WIDTH, HIDDEN, LAYERS = 64, 128, 3  # the pipeline reads what the last layer but one gives
@@ -68,12 +69,11 @@ class ImagePromptModel:
         encoder = [tensor for tensor in self.encoder.values() if tensor.requires_grad]
         return [*encoder, *self.adapter.parameters(), self.negative]
 
-    def __call__(self, lesson: Lesson, level: int, weight: float, absent: Tensor) -> Tensor:
+    def __call__(self, lesson: Lesson, weight: float, absent: Tensor) -> Tensor:
         """Predict the noise with image prompts, times 2**level: (B, 4, h, w).
 
         Args:
             lesson: Shows what the encoder is given of each picture.
-            level: Of its latents.
             weight: Of the image prompts.
             absent: (B,) bool: which rows have no picture, as on the side of the negative prompt.
         """
@@ -81,11 +81,11 @@ class ImagePromptModel:
         prompts = ImagePrompts([guide])
         prompts.begin_call([PromptSide.POSITIVE], 0.0)
         with prompts.attached(self._unet):
-            return self.plain(lesson, level)
+            return self.plain(lesson)
 
-    def plain(self, lesson: Lesson, level: int) -> Tensor:
+    def plain(self, lesson: Lesson) -> Tensor:
         """Predict the noise without image prompts, times 2**level: (B, 4, h, w)."""
-        prediction: Tensor = self.pyramid(*lesson.latents, lesson.said, level=level)
+        prediction: Tensor = self.pyramid(*lesson.latents, lesson.said, level=lesson.level)
         return prediction.float().cpu()
 
     def read(self, pixels: Tensor, absent: Tensor) -> ReadPicture:

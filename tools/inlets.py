@@ -1,4 +1,4 @@
-"""Lets the frozen UNet run from its lower levels, on the drawings that it was trained with.
+"""Lets the frozen UNet run from its lower levels, as drawings of its world show them to it.
 
 Knows nothing about what is learned there.
 """
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 import torch
 
 from tools.coarse_unet import Example, fit_inlet
-from tools.embedded import Words
+from tools.embedded import Words, say
 from tools.latents import add_noise, draw_timesteps, noise_levels
-from tools.tiny_model import Conditioning, Pyramid
+from tools.tiny_model import Pyramid
 from tools.train_tiny import DEFAULT_SIZE, draw_latents, size_numbers
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,7 @@ def _examples(words: Words, seed: int, level: int) -> Iterator[Example]:
         clean, captions = draw_latents(rng, DEFAULT_SIZE, 0, COUNT)
         timestep = draw_timesteps(COUNT, level, sigmas, generator)
         numbers = size_numbers(DEFAULT_SIZE, timestep, generator)
-        context, pooled = words.encode(captions, "")
         yield Example(
             noise=add_noise(clean, timestep, 0, sigmas, generator),
-            said=Conditioning(context=context, pooled=pooled, size_numbers=numbers),
+            said=say(words, captions, "", numbers),
         )

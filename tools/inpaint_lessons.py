@@ -24,7 +24,7 @@ from tools.latents import (
     loss_weight,
     noise_levels,
 )
-from tools.train_tiny import DEFAULT_SIZE, SIZES, draw_latents, size_numbers
+from tools.train_tiny import draw_latents, draw_size, size_numbers
 
 LEVELS = (0, 4, 4, 4)  # most lessons are about large things, under strong noise
 DROP = 0.15
@@ -68,7 +68,7 @@ def draw_lesson(
         sigma: Noise level of all; ``None`` draws one for each.
     """
     generator = torch.Generator().manual_seed(rng.getrandbits(48))
-    size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
+    size = draw_size(rng)
     clean, captions = draw_latents(rng, (size[0] // part, size[1] // part), 0, count)
     share = draw_holes(rng, count, (clean.shape[-2], clean.shape[-1]))
     mask = (share > 0).float()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tools.drawing import Drawing, draw
-from tools.train_tiny import DEFAULT_SIZE, SIZES
+from tools.train_tiny import draw_size
 
 PART = 4  # of the sides of pictures: they are shrunk further anyway
 CLEAN = 0.3  # share of pictures that stay as they were drawn
@@ -22,7 +22,7 @@ BLOTCH_PLACES = (7, 9)
 
 def draw_lesson(rng: random.Random) -> Drawing:
     """Draw a picture of a listed size, its sides divided by ``PART``."""
-    width, height = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
+    width, height = draw_size(rng)
     return draw(rng, (width // PART, height // PART))
 
 

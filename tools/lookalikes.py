@@ -1,25 +1,27 @@
 """Pictures that have the same behind their things as a drawing, to be shown in its place.
 
-What an image prompt is to carry over is the plain background or the landscape; what stands in front
-of it, the words say. Knows no network.
+What an image prompt is to carry over is a plain background or a landscape; which things stand in
+front of it, the words say. Knows no network.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
-from collections import defaultdict
 
-from PIL import Image
+from PIL import Image as PillowImage
 
 from tools.drawing import Drawing, draw
+from tools.landscapes import GROUNDS, TIMES
 from tools.sheet import COLOURS, Facts
 
-POOL = 500
+LEAST = 12  # pictures of every background and every landscape
 SIZE = (192, 152)  # an image encoder sees mean colours of larger places than these pixels
-_BEHIND = re.compile(rf"(?: on(?: an?)?|,) (?:{'|'.join(COLOURS)}|grey)(?: background)?$")
+_BACKGROUND = re.compile(rf"(?: on(?: an?)?|,) (?:{'|'.join(COLOURS)}|grey)(?: background)?$")
 
-Behind = tuple[str | None, tuple[str, str] | None]
+Behind = str | tuple[str, str]
+"""A plain colour, or kind of landscape and time of day."""
 
 
 class Lookalikes:
@@ -27,22 +29,25 @@ class Lookalikes:
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(f"{seed} lookalikes")
-        self._images: dict[Behind, list[Image.Image]] = defaultdict(list)
-        for _ in range(POOL):
+        known: list[Behind] = [*COLOURS, *itertools.product(GROUNDS, TIMES)]
+        self._images: dict[Behind, list[PillowImage.Image]] = {behind: [] for behind in known}
+        while min(map(len, self._images.values())) < LEAST:
             drawing = draw(rng, SIZE)
-            self._images[_behind(drawing.facts)].append(drawing.image)
+            behind = behind_things(drawing.facts)
+            if behind is not None:
+                self._images[behind].append(drawing.image)
 
-    def of(self, drawing: Drawing, rng: random.Random) -> Image.Image:
-        """Choose a picture; the drawing itself where there is nothing behind things or no other."""
-        behind = _behind(drawing.facts)
-        found = [] if drawing.facts.pattern else self._images.get(behind, [])
-        return rng.choice(found) if found else drawing.image
+    def of(self, drawing: Drawing, rng: random.Random) -> PillowImage.Image:
+        """Choose a picture; a drawing that is all pattern is only like itself."""
+        behind = behind_things(drawing.facts)
+        return drawing.image if behind is None else rng.choice(self._images[behind])
 
 
-def _behind(facts: Facts) -> Behind:
-    return facts.background, facts.scene
+def behind_things(facts: Facts) -> Behind | None:
+    """Tell what is behind the things of a picture, if it is not covered with a pattern."""
+    return None if facts.pattern else facts.background or facts.scene
 
 
 def without_background(caption: str) -> str:
     """Leave out what a caption says last about a plain background."""
-    return _BEHIND.sub("", caption)
+    return _BACKGROUND.sub("", caption)

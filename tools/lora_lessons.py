@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import torch
@@ -21,8 +20,7 @@ from torch import Tensor
 from fooocus_core.performance import PerformanceMode
 from fooocus_core.sampling.noise_levels import NoiseModel
 from tools.coarse_unet import CoarseUNet
-from tools.drawing import WANDER, draw
-from tools.embedded import STYLES, Words
+from tools.embedded import STYLES, Words, say
 from tools.few_steps import Estimate, Road, Visited, plan_road
 from tools.latents import (
     LATENT_GAIN,
@@ -32,13 +30,12 @@ from tools.latents import (
     noise_levels,
 )
 from tools.tiny_model import Conditioning
-from tools.train_tiny import DEFAULT_SIZE, SIZES, Drawer, draw_latents, size_numbers
+from tools.train_tiny import SETTLED, Drawer, draw_latents, draw_size, size_numbers
 
 STYLE_DROP, MODE_DROP = 0.12, 0.05  # shares of the captions that are left out
 GUIDANCE = 4.0
 LIMIT = 1.05 * LATENT_GAIN  # no drawing has more; guidance without measure would go beyond
 ALONE, SHOWN = 0.5, 0.25  # shares of the pictures that only the UNet, only the drawing leads to
-SETTLED: Drawer = partial(draw, wander=WANDER)  # as the UNet learned to
 EVEN = 6.0  # noise level at which the guided UNet and the drawing count equally
 
 Weights = Mapping[str, Tensor]
@@ -105,7 +102,7 @@ class StyleLessons:
     def draw(self, rng: random.Random, frame: Frame, weights: Weights) -> Lesson:  # noqa: ARG002
         """Draw a lesson; see :class:`Lessons`."""
         generator = torch.Generator().manual_seed(rng.getrandbits(48))
-        size = _size(rng)
+        size = draw_size(rng)
         clean, captions = frame.latents(rng, size, self._drawer)
         level, sigmas = frame.level, noise_levels()
         timestep = draw_timesteps(len(clean), level, sigmas, generator)
@@ -126,7 +123,7 @@ class ModeLessons:
 
     def draw(self, rng: random.Random, frame: Frame, weights: Weights) -> Lesson:
         """Draw a lesson; see :class:`Lessons`."""
-        size = _size(rng)
+        size = draw_size(rng)
         clean, captions = frame.latents(rng, size)
         kept = _leave_out(captions, rng, MODE_DROP)
         numbers = plain_numbers(size, len(clean))
@@ -145,12 +142,6 @@ class ModeLessons:
             guided = guided_estimate(self._base, road, said)(visited.state, visited.sigma)
             wanted = right_picture(guided, clean, known, visited.sigma)
         return Lesson(noise=as_batch(visited, wanted, road), said=said, level=frame.level)
-
-
-def say(words: Words, captions: Sequence[str], style: str, numbers: Tensor) -> Conditioning:
-    """Tell captions as requests with a style tell them; ``numbers`` (B, 6)."""
-    context, pooled = words.encode(list(captions), style)
-    return Conditioning(context=context, pooled=pooled, size_numbers=numbers)
 
 
 def plain_numbers(size: tuple[int, int], count: int) -> Tensor:
@@ -220,10 +211,6 @@ def _output_for(state: Tensor, wanted: Tensor, sigma: Tensor, model: NoiseModel)
     at_nought = model.denoised(state, torch.zeros_like(state), sigma)
     slope = model.denoised(state, torch.ones_like(state), sigma) - at_nought
     return (wanted - at_nought) / slope
-
-
-def _size(rng: random.Random) -> tuple[int, int]:
-    return DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
 
 
 def _leave_out(captions: Sequence[str], rng: random.Random, share: float) -> list[str]:

@@ -26,7 +26,7 @@ from fooocus_core.unet.size_conditioning import (
 from tools.embedded import STYLES, Words
 from tools.latents import NoisyBatch, draw_timesteps, noise_levels
 from tools.tiny_model import TEXT_WIDTH
-from tools.train_tiny import DEFAULT_SIZE, SIZES, draw_latents
+from tools.train_tiny import draw_latents, draw_size
 
 STEPS = 30
 EARLIEST_SWITCH = 0.4  # share of the steps after which the refiner takes over at the earliest
@@ -112,7 +112,7 @@ class Course:
 def draw_lesson(rng: random.Random, words: Words, course: Course) -> Lesson:
     """Draw captioned pictures; ``rng`` makes every choice, and ``words`` tells the captions."""
     generator = torch.Generator().manual_seed(rng.getrandbits(48))
-    size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
+    size = draw_size(rng)
     part = (size[0] // course.part, size[1] // course.part)
     clean, captions = draw_latents(rng, part, 0, course.count)
     sigmas = noise_levels()

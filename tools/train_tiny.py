@@ -37,6 +37,7 @@ from tools.tiny_model import Conditioning, Networks
 logger = logging.getLogger(__name__)
 
 Drawer = Callable[[random.Random, tuple[int, int]], Drawing]
+SETTLED: Drawer = partial(draw, wander=WANDER)  # as the UNet learns to
 
 SIZES: tuple[tuple[int, int], ...] = (
     (704, 1408), (704, 1344), (768, 1344), (768, 1280), (832, 1216), (832, 1152), (896, 1152),
@@ -269,7 +270,7 @@ class Trainer:
     def _loss(
         self, level: int, rng: random.Random, generator: torch.Generator, phase: Phase
     ) -> Tensor:
-        size = DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
+        size = draw_size(rng)
         count = BATCH[level]
         drawer = partial(
             draw,
@@ -321,6 +322,11 @@ def on(prompts: Any, device: str) -> Any:
 def _excess(values: Tensor) -> Tensor:
     """Mean square above 1.5: keeps what the encoders put out in bounds."""
     return (values.float().square().mean(-1) - 1.5).relu().mean()
+
+
+def draw_size(rng: random.Random) -> tuple[int, int]:
+    """Choose the default size half of the time, else one of those that are listed."""
+    return DEFAULT_SIZE if rng.random() < 0.5 else rng.choice(SIZES)
 
 
 def draw_latents(

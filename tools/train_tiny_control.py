@@ -17,7 +17,7 @@ import logging
 import math
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -31,7 +31,7 @@ from tools.control_model import ControlModel
 from tools.descent import Descent, add_arguments, complete, prepare
 from tools.drawing import draw
 from tools.embedded import read_embedded
-from tools.image_prompt_lessons import Lesson
+from tools.guide_lessons import Lesson
 from tools.latents import noise_loss
 from tools.train_tiny import DEFAULT_SIZE
 
@@ -43,31 +43,11 @@ TEST_SIGMAS = (14.0, 8.0, 4.0, 2.0)
 TEST_SEED = 1_000_003
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A stretch of training.
-
-    Attributes:
-        end: Share of all steps after which it ends.
-        level: Which level is trained.
-        noises: How often each drawing is in a lesson.
-    """
-
-    end: float
-    level: int
-    noises: int
-
-
-STAGES = (
-    Stage(end=0.4, level=2, noises=2),
-    Stage(end=0.65, level=1, noises=2),
-    Stage(end=1.0, level=0, noises=1),
+STAGES = (  # until which share of the run, and what is shown
+    (0.4, Course(level=2, noises=2)),
+    (0.65, Course(level=1, noises=2)),
+    (1.0, Course(level=0)),
 )
-
-
-def stage_at(share: float) -> Stage:
-    """Return the stage at a share of the run, below 1."""
-    return next(stage for stage in STAGES if share < stage.end)
 
 
 class Trainer:
@@ -100,19 +80,18 @@ class Trainer:
         """Run one step; returns its loss."""
         step = self.descent.step
         rng = random.Random(f"{self.seed} {step}")
-        stage = stage_at(step / self.descent.steps)
-        if stage.level not in self.model.levels:
-            self.prepare(stage.level, self._fit_lessons())
-        course = Course(level=stage.level, noises=stage.noises)
+        course = self.descent.at(STAGES)
+        if course.level not in self.model.levels:
+            self.prepare(course.level, self._fit_lessons())
         lesson = make_lesson(rng, self.words, self.album.at(step, rng), course)
-        return self.learn(lesson, stage.level, rng)
+        return self.learn(lesson, rng)
 
-    def learn(self, lesson: Lesson, level: int, rng: random.Random) -> float:
-        """Run one step on a lesson of a level; returns its loss."""
+    def learn(self, lesson: Lesson, rng: random.Random) -> float:
+        """Run one step on a lesson; returns its loss."""
         weight = 1.0 if rng.random() < FULL_SHARE else rng.uniform(*WEIGHTS)
         with torch.autocast(self.device, torch.bfloat16):
-            prediction = self.model(lesson.on(self.device), level, weight)
-        return self.descent.follow(noise_loss(prediction, lesson.noise, level))
+            prediction = self.model(lesson.on(self.device), weight)
+        return self.descent.follow(noise_loss(prediction, lesson.noise, lesson.level))
 
 
 @torch.no_grad()
@@ -137,15 +116,15 @@ def clean_errors(
             rng = random.Random(f"{TEST_SEED} {sigma} {index}")
             lesson = make_lesson(rng, trainer.words, group, course).on(trainer.device)
             predictions = (
-                model.plain(lesson, level),
-                model(replace(lesson, shown=black), level, 1.0),
-                model(lesson, level, 1.0),
+                model.plain(lesson),
+                model(replace(lesson, shown=black), 1.0),
+                model(lesson, 1.0),
             )
             errors = [
                 error + lesson.squared_error(prediction)
                 for error, prediction in zip(errors, predictions, strict=True)
             ]
-        alone, unseen, seen = (math.sqrt(error / pictures) / 2**level for error in errors)
+        alone, unseen, seen = (math.sqrt(error / pictures) for error in errors)
         found.append((sigma, alone, unseen, seen))
     return found
 

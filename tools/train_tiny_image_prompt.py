@@ -24,7 +24,8 @@ import torch
 
 from tools.descent import Descent, add_arguments, complete, prepare
 from tools.embedded import read_embedded
-from tools.image_prompt_lessons import Course, Lesson, draw_lesson
+from tools.guide_lessons import Lesson
+from tools.image_prompt_lessons import Course, draw_lesson
 from tools.image_prompt_model import ImagePromptModel
 from tools.inlets import fit_inlets
 from tools.latents import noise_loss
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 ABSENT = 0.12
 WEIGHTS = (0.4, 1.0)
-STAGES = (  # until which share of the steps, and what is shown
+STAGES = (  # until which share of the run, and what is shown
     (0.7, Course(count=10, level=2)),
     (0.85, Course(count=5, level=1)),
     (1.0, Course(count=3)),
@@ -59,23 +60,20 @@ class Trainer:
     def train_step(self) -> float:
         """Run one step on freshly drawn pictures; returns its loss."""
         rng = random.Random(f"{self.seed} {self.descent.step}")
-        share = self.descent.step / self.descent.steps
-        course = next(course for end, course in STAGES if share < end)
-        return self.learn(draw_lesson(rng, self.words, self.lookalikes, course), course.level, rng)
+        course = self.descent.at(STAGES)
+        return self.learn(draw_lesson(rng, self.words, self.lookalikes, course), rng)
 
-    def learn(self, lesson: Lesson, level: int, rng: random.Random) -> float:
-        """Run one step on a lesson of a level; returns its loss."""
+    def learn(self, lesson: Lesson, rng: random.Random) -> float:
+        """Run one step on a lesson; returns its loss."""
         weight = rng.uniform(*WEIGHTS)
         absent = torch.tensor([rng.random() < ABSENT for _ in lesson.shown])
         with torch.autocast(self.device, torch.bfloat16):
-            prediction = self.model(lesson.on(self.device), level, weight, absent)
-        return self.descent.follow(noise_loss(prediction, lesson.noise, level))
+            prediction = self.model(lesson.on(self.device), weight, absent)
+        return self.descent.follow(noise_loss(prediction, lesson.noise, lesson.level))
 
 
 @torch.no_grad()
-def clean_errors(
-    trainer: Trainer, pictures: int, *, part: int = 1
-) -> list[tuple[float, float, float]]:
+def clean_errors(trainer: Trainer, pictures: int) -> list[tuple[float, float, float]]:
     """Compare without and with image prompts on drawings that training does not see, no captions.
 
     Returns:
@@ -84,13 +82,13 @@ def clean_errors(
     """
     model, found = trainer.model, []
     for sigma in TEST_SIGMAS:
-        course = Course(count=1, part=part, drop=1.0, sigma=sigma)
+        course = Course(count=1, drop=1.0, sigma=sigma)
         plain = ours = 0.0
         for index in range(pictures):
             rng = random.Random(f"{TEST_SEED} {sigma} {index}")
             lesson = draw_lesson(rng, trainer.words, trainer.lookalikes, course).on(trainer.device)
-            plain += lesson.squared_error(model.plain(lesson, course.level))
-            prediction = model(lesson, course.level, USUAL_WEIGHT, torch.tensor([False]))
+            plain += lesson.squared_error(model.plain(lesson))
+            prediction = model(lesson, USUAL_WEIGHT, torch.tensor([False]))
             ours += lesson.squared_error(prediction)
         found.append((sigma, math.sqrt(plain / pictures), math.sqrt(ours / pictures)))
     return found

@@ -38,11 +38,10 @@ logger = logging.getLogger(__name__)
 
 OUTLINE_FILE = "tiny_outline.safetensors"
 RANK = 16
-# From coarse to fine, with the share of the steps.
-FRAMES = (
-    (Frame(level=2, count=8), 0.6),
-    (Frame(level=1, count=4), 0.15),
-    (Frame(level=0, count=2), 0.25),
+STAGES = (  # until which share of the run, and what is shown
+    (0.6, Frame(level=2, count=8)),
+    (0.75, Frame(level=1, count=4)),
+    (1.0, Frame(level=0, count=2)),
 )
 TEST_LEVEL = 2
 
@@ -114,7 +113,7 @@ class Trainer:
     def train_step(self) -> float:
         """Run one step on freshly drawn pictures; returns its loss."""
         rng = random.Random(f"{self.seed} {self.descent.step}")
-        return self.learn(rng, frame_at(self.descent.step / self.descent.steps))
+        return self.learn(rng, self.descent.at(STAGES))
 
     def learn(self, rng: random.Random, frame: Frame) -> float:
         """Run one step on pictures of a frame; returns its loss."""
@@ -136,15 +135,6 @@ class Trainer:
     def write(self, folder: Path) -> None:
         """Write the file of the LoRA."""
         self.layers.write(folder / self.course.lora.name, self.course.spelling)
-
-
-def frame_at(place: float) -> Frame:
-    """What is shown at a place of the run, 0.0 to 1.0."""
-    for frame, share in FRAMES:
-        if place < share:
-            return frame
-        place -= share
-    return FRAMES[-1][0]
 
 
 @torch.no_grad()
@@ -173,7 +163,7 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare(arguments)
     base = read_base()
-    levels = (frame.level for frame, _ in FRAMES)
+    levels = (frame.level for _, frame in STAGES)
     fit_inlets(base.words, base.unet.pyramid, levels, arguments.seed)
     trainer = Trainer(
         base,

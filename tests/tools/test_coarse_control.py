@@ -13,7 +13,7 @@ from tools.coarse_control import HINT_SIZE, coarse_control, skips_above, with_hi
 from tools.control_lessons import Course, make_group, make_lesson
 from tools.drawing import draw
 from tools.embedded import EmbeddedModel, read_embedded
-from tools.image_prompt_lessons import Lesson
+from tools.guide_lessons import Lesson
 
 SIZE = (192, 128)
 LEVEL = 1

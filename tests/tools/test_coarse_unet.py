@@ -49,6 +49,7 @@ def test_weights_that_are_given_take_the_place_of_its_own(unet: CoarseUNet) -> N
     own = unet.unet.get_parameter(name)
     before = own.clone()
     given = (before + 0.1).requires_grad_()
+    fit_inlet(unet.pyramid, 2, [example(0)])
 
     changed = unet(noise(0), TIMESTEP, SAID, level=2, weights={name: given})
 
@@ -58,6 +59,11 @@ def test_weights_that_are_given_take_the_place_of_its_own(unet: CoarseUNet) -> N
     changed.square().sum().backward()
     assert given.grad is not None
     assert given.grad.any()
+
+
+def test_a_level_that_was_not_found_does_not_run(unet: CoarseUNet) -> None:
+    with pytest.raises(KeyError, match="2"):
+        unet(noise(0), TIMESTEP, SAID, level=2)
 
 
 def hand_means_down(outer: Any) -> None:
@@ -105,6 +111,7 @@ def test_what_comes_of_additions_to_the_first_convolution_is_found(unet: CoarseU
 
 def test_residuals_are_added_to_skip_connections_and_the_middle(unet: CoarseUNet) -> None:
     latent, level = noise(0), 1
+    fit_inlet(unet.pyramid, level, [example(0)])
     added: list[Tensor] = []
     block = unet.unet.up_blocks[0]
     block.resnets[0].register_forward_pre_hook(lambda _, given: added.append(given[0]))

@@ -76,9 +76,9 @@ def test_latents_of_a_level_are_means_of_those_of_level_0(
 def test_a_drawing_is_shown_once_for_all_its_noises(words: Words, group: Group) -> None:
     lesson = make_lesson(random.Random(1), words, group, Course(level=2, noises=3))
 
-    rows = {len(lesson.noise.noisy), len(lesson.context), len(lesson.pooled)}
+    rows = {len(lesson.noise.noisy), len(lesson.said.context), len(lesson.said.pooled)}
     assert rows == {6}
-    assert torch.equal(lesson.context[0], lesson.context[2])
+    assert torch.equal(lesson.said.context[0], lesson.said.context[2])
     assert not torch.equal(lesson.noise.noisy[0], lesson.noise.noisy[2])
     assert len(lesson.shown) == 2
 

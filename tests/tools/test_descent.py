@@ -66,3 +66,16 @@ def test_averaged_weights_lag_behind_and_can_be_taken(tmp_path: Path) -> None:
     descent.settle()
 
     assert torch.equal(weight, averaged)
+
+
+def test_stages_follow_each_other(tmp_path: Path) -> None:
+    weight, descent = descend(tmp_path / "state.pt")
+    stages = ((0.25, "first"), (0.5, "second"), (1.0, "last"))
+
+    seen = []
+    while descent.step < descent.steps:
+        seen.append(descent.at(stages))
+        step(weight, descent)
+
+    assert [seen.count(name) for name in ("first", "second", "last")] == [50, 50, 100]
+    assert (seen[0], seen[50], seen[-1]) == ("first", "second", "last")

@@ -21,8 +21,8 @@ from fooocus_core.unet.controlnet import Control, control_residuals
 from tools.control_lessons import Course, Group, make_group, make_lesson
 from tools.control_model import SOFTNESS, STEPS
 from tools.drawing import draw
-from tools.image_prompt_lessons import Lesson
-from tools.train_tiny_control import STAGES, Trainer, clean_errors, stage_at
+from tools.guide_lessons import Lesson
+from tools.train_tiny_control import STAGES, Trainer, clean_errors
 
 MOST_BYTES = 6_000_000
 MANIFEST = Path(__file__).parents[1] / "golden" / "manifests" / "control_lora_sdxl_rank128.json"
@@ -98,7 +98,7 @@ def test_an_untrained_control_net_adds_nothing(level: int, trainer: Trainer) -> 
     shown = lesson(trainer, level=level)
 
     with torch.no_grad():
-        with_hint, without = trainer.model(shown, level, 1.0), trainer.model.plain(shown, level)
+        with_hint, without = trainer.model(shown, 1.0), trainer.model.plain(shown)
 
     assert torch.equal(with_hint, without)
 
@@ -110,7 +110,7 @@ def test_steps_make_the_loss_fall(level: int, trainer: Trainer) -> None:
         prepare(trainer, level)
     shown = lesson(trainer, level=level)
 
-    losses = [trainer.learn(shown, level, random.Random(0)) for _ in range(8)]
+    losses = [trainer.learn(shown, random.Random(0)) for _ in range(8)]
 
     assert losses[-1] < 0.95 * losses[0]
 
@@ -121,7 +121,7 @@ def test_steps_leave_the_unet_and_the_constructed_layers_as_they_are(trainer: Tr
     before = [tensor.detach().clone() for tensor in frozen]
 
     for _ in range(3):
-        trainer.learn(lesson(trainer), 0, random.Random(0))
+        trainer.learn(lesson(trainer), random.Random(0))
 
     assert all(torch.equal(one, other) for one, other in zip(before, frozen, strict=True))
 
@@ -130,13 +130,13 @@ def test_steps_leave_the_unet_and_the_constructed_layers_as_they_are(trainer: Tr
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     trainer: Trainer, tmp_path: Path
 ) -> None:
-    trainer.learn(lesson(trainer, number=0), 0, random.Random(0))
+    trainer.learn(lesson(trainer, number=0), random.Random(0))
     trainer.descent.save()
-    trainer.learn(lesson(trainer, number=1), 0, random.Random(1))
+    trainer.learn(lesson(trainer, number=1), random.Random(1))
 
     stopped = make_trainer(tmp_path)
     stopped.descent.load()
-    stopped.learn(lesson(stopped, number=1), 0, random.Random(1))
+    stopped.learn(lesson(stopped, number=1), random.Random(1))
 
     pairs = zip(trainer.model.learning, stopped.model.learning, strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
@@ -154,7 +154,7 @@ def test_the_file_does_in_the_pipeline_what_was_trained(trainer: Trainer, tmp_pa
     group = make_group([drawing], ControlKind.CPDS, look)
     shown = make_lesson(rng, trainer.words, group, Course(level=0, sigma=4.0))
     for _ in range(4):
-        trainer.learn(shown, 0, random.Random(0))
+        trainer.learn(shown, random.Random(0))
     file = tmp_path / "control.safetensors"
     trainer.model.write(file)
 
@@ -163,7 +163,7 @@ def test_the_file_does_in_the_pipeline_what_was_trained(trainer: Trainer, tmp_pa
     with torch.no_grad():
         residuals = control_residuals([control], *shown.latents, **shown.prompts)
         ours = trainer.model.unet(*shown.latents, **shown.prompts, **residuals).sample
-        trained, plain = trainer.model(shown, 0, 0.7), trainer.model.plain(shown, 0)
+        trained, plain = trainer.model(shown, 0.7), trainer.model.plain(shown)
 
     assert (trained - plain).norm() > 0
     assert (ours - trained).norm() < 0.02 * (trained - plain).norm()
@@ -202,8 +202,7 @@ def test_errors_without_and_with_an_untrained_control_net_are_equal(trainer: Tra
 
 
 def test_levels_are_trained_from_coarse_to_fine() -> None:
-    levels = [stage_at(index / 100).level for index in range(100)]
+    levels = [course.level for _, course in STAGES]
 
-    assert levels == sorted(levels, reverse=True)
-    assert set(levels) == {2, 1, 0}
-    assert [stage.end for stage in STAGES][-1] == 1.0
+    assert levels == [2, 1, 0]
+    assert [end for end, _ in STAGES] == sorted(end for end, _ in STAGES)
