@@ -9,7 +9,6 @@ guide is a drawing that training did not see; every picture is painted without i
 from __future__ import annotations
 
 import argparse
-import itertools
 import logging
 import random
 from collections.abc import Sequence
@@ -27,7 +26,10 @@ from fooocus_core.params import ControlParams, Image, ImagePrompt, Size
 from fooocus_core.workflows.image_prompt import control_picture
 from tools.drawing import Drawing, draw
 from tools.evaluate_tiny import DEFAULT_SIZE, Painter, make_sheet
-from tools.picture_checks import border_colour
+from tools.exam import exam
+from tools.lookalikes import Lookalikes, behind_things, without_background
+from tools.picture_checks import SceneJudge, border_colour
+from tools.scores import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ KINDS = (ControlKind.IMAGE_PROMPT, ControlKind.PYRA_CANNY, ControlKind.CPDS)
 SEED = 1_000_003
 # What requests get that name none.
 STOP, WEIGHTS = 0.5, {ControlKind.IMAGE_PROMPT: 0.6}
+TRIES = 100  # drawings per guide, at most
 EDGE = 64  # brightness from which a place of a traced picture is an edge
 REACH = 17  # pixels, about two places of a latent: how far an edge may be off, twice
 
@@ -95,19 +98,52 @@ def _correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 def guides(kind: ControlKind, count: int, size: Size) -> list[Drawing]:
     """Draw guides that training does not see, and that have what their kind is to carry over.
 
-    For image prompts that is a plain background, for edges that there are some.
+    Raises:
+        SystemExit: There are none of that size.
     """
-    rng = random.Random(SEED)
-    drawings = (draw(rng, (size.width, size.height)) for _ in itertools.count())
-    return list(itertools.islice((x for x in drawings if _guides(kind, x)), count))
+    rng, found = random.Random(SEED), list[Drawing]()
+    for _ in range(TRIES * count):
+        drawing = draw(rng, (size.width, size.height))
+        if has_what_it_carries(kind, drawing):
+            found.append(drawing)
+        if len(found) == count:
+            return found
+    raise SystemExit(f"too few drawings of {size} have what {kind} carries over")
 
 
-def _guides(kind: ControlKind, drawing: Drawing) -> bool:
+def has_what_it_carries(kind: ControlKind, drawing: Drawing) -> bool:
+    """Tell whether there is a plain background for image prompts, and edges where they count."""
     if kind is ControlKind.IMAGE_PROMPT:
-        return drawing.background is not None
+        return isinstance(behind_things(drawing.facts), str)
     if kind is ControlKind.PYRA_CANNY:
         return bool((_traced(np.array(drawing.image), kind) >= EDGE).any())
     return True
+
+
+def ask_beside(
+    painter: Painter, count: int, size: Size
+) -> tuple[Scores, list[tuple[str, PillowImage.Image]]]:
+    """Paint shapes of the exam on backgrounds that only an image prompt tells, and judge them.
+
+    The prompt shows other shapes on a background of that colour.
+    """
+    asked = [question for question in exam() if len(question.facts.things) == 1]
+    lookalikes, rng = Lookalikes(SEED), random.Random(SEED)
+    scores, shown = Scores(SceneJudge()), list[tuple[str, PillowImage.Image]]()
+    for index in range(count):
+        question = asked[index * len(asked) // count]
+        guide = lookalikes.of(question.facts, rng)
+        words = without_background(question.prompt)
+        if guide is None or words == question.prompt:
+            continue
+        kind = ControlKind.IMAGE_PROMPT
+        prompt = ImagePrompt(image=np.array(guide), kind=kind, stop=STOP, weight=WEIGHTS[kind])
+        picture = painter.paint(words, index, size=size, image_prompts=(prompt,))
+        wrong = scores.add(question, picture)
+        if wrong:
+            logger.info("%s: %s", question.prompt, ", ".join(wrong))
+        shown += [("guide", guide), (words, picture)]
+    return scores, shown
 
 
 def evaluate(
@@ -158,6 +194,10 @@ def main() -> None:
     shown = []
     for kind in arguments.kinds:
         shown += evaluate(painter, kind, guides(kind, arguments.count, size), size)
+    if ControlKind.IMAGE_PROMPT in arguments.kinds:
+        scores, pictures = ask_beside(painter, arguments.count, size)
+        shown += pictures
+        logger.info("beside words: %s", {k: str(v) for k, v in scores.marks.items() if v.asked})
     make_sheet(shown, columns=6).save(arguments.sheet)
 
 

@@ -174,8 +174,13 @@ def machine() -> str:
     """Name of the processor and number of its cores."""
     described = Path("/proc/cpuinfo")
     text = described.read_text(encoding="utf-8") if described.exists() else ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
+    return f"{processor_name(text) or platform.machine()}, {os.cpu_count()} cores"
+
+
+def processor_name(described: str) -> str | None:
+    """Find the name of the first processor in what Linux tells of them."""
+    found = re.search(r"^model name\s*:\s*(.+)$", described, re.MULTILINE)
+    return found[1] if found else None
 
 
 def table(scores: Scores, negative: Score) -> str:

@@ -81,9 +81,11 @@ def _tell(
     """Choose what is said of a drawing and which picture is shown for it."""
     if rng.random() < drop:
         return "", drawing.image
-    image = lookalikes.of(drawing, rng) if rng.random() < ANOTHER_SHOWN else drawing.image
+    other = lookalikes.of(drawing.facts, rng) if rng.random() < ANOTHER_SHOWN else None
     told = drawing.caption
-    return without_background(told) if rng.random() < BACKGROUND_UNTOLD else told, image
+    if rng.random() < BACKGROUND_UNTOLD:
+        told = without_background(told)
+    return told, drawing.image if other is None else other
 
 
 def show(picture: Image) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures that have the same behind their things as a drawing, to be shown in its place.
+"""Pictures that have the same behind their things as another, to be shown in its place.
 
 What an image prompt is to carry over is a plain background or a landscape; which things stand in
 front of it, the words say. Knows no network.
@@ -12,7 +12,7 @@ import re
 
 from PIL import Image as PillowImage
 
-from tools.drawing import Drawing, draw
+from tools.drawing import draw
 from tools.landscapes import GROUNDS, TIMES
 from tools.sheet import COLOURS, Facts
 
@@ -37,10 +37,10 @@ class Lookalikes:
             if behind is not None:
                 self._images[behind].append(drawing.image)
 
-    def of(self, drawing: Drawing, rng: random.Random) -> PillowImage.Image:
-        """Choose a picture; a drawing that is all pattern is only like itself."""
-        behind = behind_things(drawing.facts)
-        return drawing.image if behind is None else rng.choice(self._images[behind])
+    def of(self, facts: Facts, rng: random.Random) -> PillowImage.Image | None:
+        """Choose a picture; none is like one that is covered with a pattern."""
+        behind = behind_things(facts)
+        return None if behind is None else rng.choice(self._images[behind])
 
 
 def behind_things(facts: Facts) -> Behind | None:

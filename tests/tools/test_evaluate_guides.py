@@ -1,11 +1,27 @@
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from fooocus_core.choices import ControlKind
-from fooocus_core.params import Image, Size
-from tools.evaluate_guides import KINDS, compare, edge_agreement, guides
+from fooocus_core.params import Image, ImagePrompt, Size
+from tools.drawing import Drawing, dots, gradient, one_shape, plain, scene
+from tools.evaluate_guides import (
+    KINDS,
+    ask_beside,
+    compare,
+    edge_agreement,
+    guides,
+    has_what_it_carries,
+)
+from tools.exam import exam
+from tools.figures import SHAPES
+from tools.picture_checks import border_colour
+from tools.sheet import COLOURS, Sheet
 
 
 def square(left: int, colour: tuple[int, int, int] = (250, 250, 250)) -> Image:
@@ -53,9 +69,63 @@ def test_guides_are_the_same_each_time(kind: ControlKind) -> None:
     assert [drawing.caption for drawing in once] == [drawing.caption for drawing in again]
 
 
-def test_guides_have_what_they_are_to_carry_over() -> None:
-    shown = guides(ControlKind.IMAGE_PROMPT, 8, Size(128, 96))
-    traced = guides(ControlKind.PYRA_CANNY, 8, Size(128, 96))
+def drawing_of(subject: Callable[[Sheet], str]) -> Drawing:
+    sheet = Sheet(PillowImage.new("RGB", (128, 96)), random.Random(0))
+    return Drawing(caption=subject(sheet), image=sheet.image, facts=sheet.facts)
 
-    assert all(drawing.background for drawing in shown)
-    assert not any("gradient" in drawing.caption for drawing in traced)
+
+@pytest.mark.parametrize(
+    ("subject", "has_background", "has_edges"),
+    [
+        (one_shape, True, True),
+        (plain, True, False),
+        (dots, False, True),
+        (gradient, False, False),
+        (scene, False, True),
+    ],
+)
+def test_guides_have_what_they_are_to_carry_over(
+    subject: Callable[[Sheet], str], has_background: bool, has_edges: bool
+) -> None:
+    drawing = drawing_of(subject)
+
+    assert has_what_it_carries(ControlKind.IMAGE_PROMPT, drawing) == has_background
+    assert has_what_it_carries(ControlKind.PYRA_CANNY, drawing) == has_edges
+    assert has_what_it_carries(ControlKind.CPDS, drawing)
+
+
+def test_a_size_without_edges_is_refused() -> None:
+    with pytest.raises(SystemExit, match="too few"):
+        guides(ControlKind.PYRA_CANNY, 2, Size(1, 1))
+
+
+class GuidedPainter:
+    """Paints the shape that words ask for, on the background of the guide or on another."""
+
+    def __init__(self, *, obeys: bool) -> None:
+        self._obeys = obeys
+
+    def paint(
+        self, words: str, seed: int, *, size: Size, image_prompts: tuple[ImagePrompt, ...]
+    ) -> PillowImage.Image:
+        (guide,) = image_prompts
+        rim = border_colour(PillowImage.fromarray(guide.image))
+        asked = [q.facts for q in exam() if q.prompt.startswith(words)]
+        facts = next((facts for facts in asked if facts.background == rim), asked[0])
+        (thing,) = facts.things
+        others = [name for name in COLOURS if name not in (rim, thing.colour)]
+        sheet = Sheet(PillowImage.new("RGB", (size.width, size.height)), random.Random(seed))
+        sheet.fill(rim if self._obeys else others[0])
+        pen, paint = sheet.place(thing.kind, thing.colour, (*thing.place, 0.2))
+        SHAPES[thing.kind](pen, paint, sheet.behind)
+        return sheet.image
+
+
+@pytest.mark.parametrize(("obeys", "right"), [(True, 6), (False, 0)])
+def test_backgrounds_beside_words_are_counted(obeys: bool, right: int) -> None:
+    scores, shown = ask_beside(GuidedPainter(obeys=obeys), 6, Size(288, 224))
+
+    mark = scores.marks["background colour"]
+    assert (mark.right, mark.asked) == (right, 6)
+    assert str(scores.marks["shape"]) == "6/6 (100.0%)"
+    assert len(shown) == 12

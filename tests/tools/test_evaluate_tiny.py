@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import random
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tools.drawing import one_shape
-from tools.evaluate_tiny import Album, evaluate, evaluate_negative, machine, make_sheet, table
+from tools.evaluate_tiny import (
+    Album,
+    evaluate,
+    evaluate_negative,
+    machine,
+    make_sheet,
+    processor_name,
+    table,
+)
 from tools.exam import Question
 from tools.figures import SHAPES
-from tools.sheet import COLOURS, Sheet
+from tools.sheet import COLOURS, Facts, Sheet
 
 SIZE = (288, 224)
 
@@ -54,11 +64,19 @@ def test_pictures_that_show_what_is_asked_get_all_marks(tmp_path: Path) -> None:
 
 
 def test_pictures_of_something_else_do_not(tmp_path: Path) -> None:
-    others = [Question(prompt=q.prompt, facts=EXAM[i - 1].facts) for i, q in enumerate(EXAM)]
+    others = []
+    for question in EXAM:
+        (thing,) = question.facts.things
+        background = next(name for name in COLOURS if name != question.facts.background)
+        colour = next(name for name in COLOURS if name not in (thing.colour, background))
+        facts = Facts(things=[replace(thing, colour=colour)], background=background)
+        others.append(Question(prompt=question.prompt, facts=facts))
 
     scores = evaluate(Album(DrawingPainter(), tmp_path), tuple(others), 1)
 
-    assert scores.marks["background colour"].right < 4
+    assert str(scores.marks["background colour"]) == "0/4 (0.0%)"
+    assert str(scores.marks["object colour"]) == "0/4 (0.0%)"
+    assert str(scores.marks["shape"]) == "4/4 (100.0%)"
 
 
 def test_what_is_painted_is_kept(tmp_path: Path) -> None:
@@ -89,8 +107,12 @@ def test_the_table_has_a_row_for_every_mark(tmp_path: Path) -> None:
     assert rows[-1] == "| negative colour avoided | 2/2 (100.0%) |"
 
 
-def test_the_machine_is_named_with_its_cores() -> None:
-    assert machine().endswith(" cores")
+def test_processors_are_named_as_the_system_names_them() -> None:
+    described = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nprocessor\t: 1\n"
+
+    assert processor_name(described) == "Some CPU @ 2 GHz"
+    assert processor_name("processor\t: 0\nhart\t: 1\n") is None
+    assert re.fullmatch(r"\S.*, \d+ cores", machine())
 
 
 def test_a_sheet_has_room_for_all() -> None:

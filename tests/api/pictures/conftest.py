@@ -1,4 +1,4 @@
-"""The app that all tests of this folder share, by its parts."""
+"""The app that the tests of a module share, by its parts."""
 
 from __future__ import annotations
 
