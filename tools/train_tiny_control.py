@@ -137,7 +137,7 @@ def _unseen(trainer: Trainer, index: int, size: tuple[int, int]) -> Group:
 def main() -> None:
     """Read the arguments, train, write the file and compare without and with it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser, steps=2000, rate=5e-3)
+    add_arguments(parser, steps=2400, rate=5e-3)
     parser.add_argument("--kind", type=ControlKind, choices=[*CONTROL_FILES], required=True)
     parser.add_argument("--output", type=Path, help="folder where the file is written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")
