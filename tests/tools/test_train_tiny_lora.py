@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from fooocus_core.loading.lora import match_lora, read_lora
 from fooocus_core.performance import MODES
 from tools.inlets import fit_inlets
 from tools.lora_lessons import Base, Frame
+from tools.low_rank import LowRankLayers
 from tools.train_tiny_lora import (
+    RANK,
     STAGES,
     Kind,
     Trainer,
@@ -20,6 +23,7 @@ from tools.train_tiny_lora import (
     read_base,
 )
 
+MOST_BYTES = 6_000_000
 SMALL = Frame(level=2, count=2, part=4)  # small enough for a test
 WHOLE = Frame(level=0, count=1, part=8)
 MODE_KINDS = (Kind.LCM, Kind.LIGHTNING, Kind.HYPER_SD)
@@ -102,6 +106,17 @@ def test_files_belong_to_the_unet_under_their_published_names(
     assert path.name == NAMES[kind]
     assert match.warnings == ()
     assert set(match.unet) == set(taught.weights())
+
+
+@pytest.mark.parametrize("kind", Kind, ids=str)
+def test_shipped_files_belong_to_the_shipped_unet(kind: Kind, base: Base) -> None:
+    with resources.as_file(resources.files("fooocus_core") / "data" / "tiny") as root:
+        path = root / "loras" / NAMES[kind]
+        match = match_lora(read_lora(path), source=path.name, unet=base.unet.unet)
+
+    assert match.warnings == ()
+    assert len(match.unet) == len(LowRankLayers(base.unet.unet, rank=RANK, seed=0).weights(1.0))
+    assert path.stat().st_size <= MOST_BYTES
 
 
 @pytest.mark.parametrize("kind", MODE_KINDS, ids=str)
