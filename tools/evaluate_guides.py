@@ -26,7 +26,7 @@ from fooocus_core.params import ControlParams, Image, ImagePrompt, Size
 from fooocus_core.workflows.image_prompt import control_picture
 from tools.drawing import Drawing, draw
 from tools.evaluate_tiny import DEFAULT_SIZE, Painter, make_sheet
-from tools.exam import exam
+from tools.exam import Question, exam
 from tools.lookalikes import Lookalikes, behind_things, without_background
 from tools.picture_checks import SceneJudge, border_colour
 from tools.scores import Scores
@@ -125,17 +125,15 @@ def ask_beside(
 ) -> tuple[Scores, list[tuple[str, PillowImage.Image]]]:
     """Paint shapes of the exam on backgrounds that only an image prompt tells, and judge them.
 
-    The prompt shows other shapes on a background of that colour.
+    What guides is any picture with a background of that colour.
     """
-    asked = [question for question in exam() if len(question.facts.things) == 1]
+    asked = [question for question in exam() if _is_one_on_a_background(question)]
     lookalikes, rng = Lookalikes(SEED), random.Random(SEED)
     scores, shown = Scores(SceneJudge()), list[tuple[str, PillowImage.Image]]()
     for index in range(count):
         question = asked[index * len(asked) // count]
-        guide = lookalikes.of(question.facts, rng)
-        words = without_background(question.prompt)
-        if guide is None or words == question.prompt:
-            continue
+        guide, words = lookalikes.of(question.facts, rng), without_background(question.prompt)
+        assert guide is not None, "a plain background has lookalikes"
         kind = ControlKind.IMAGE_PROMPT
         prompt = ImagePrompt(image=np.array(guide), kind=kind, stop=STOP, weight=WEIGHTS[kind])
         picture = painter.paint(words, index, size=size, image_prompts=(prompt,))
@@ -144,6 +142,11 @@ def ask_beside(
             logger.info("%s: %s", question.prompt, ", ".join(wrong))
         shown += [("guide", guide), (words, picture)]
     return scores, shown
+
+
+def _is_one_on_a_background(question: Question) -> bool:
+    is_told = without_background(question.prompt) != question.prompt
+    return is_told and len(question.facts.things) == 1
 
 
 def evaluate(

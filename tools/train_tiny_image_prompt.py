@@ -4,8 +4,8 @@ The frozen UNet draws and is shown, through encoder and adapter, the very drawin
 under noise, or, where it is told a caption, mostly another with the same background or landscape:
 the picture says what is behind, the words what is in front. The noise is mostly strong, because
 image prompts act in the first half of a run unless a request asks for more. Some rows have no
-picture; these train the tokens of the negative prompt. Training goes from coarse to fine: first the
-lower levels of the UNet learn alone, on coarse latents (tools/coarse_unet.py). Every step is a
+picture; these train the tokens of the negative prompt. Training goes from coarse to fine: first
+only the lower levels of the UNet run, on coarse latents (tools/coarse_unet.py). Every step is a
 function of the seed and its number, so a run that was stopped goes on from its last state file as
 if it had not been.
 

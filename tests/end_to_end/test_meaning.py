@@ -85,18 +85,25 @@ def only_thing(picture: Image.Image) -> SeenThing:
     return things[0]
 
 
+def assert_shows(
+    picture: Image.Image, what: str, *, at: tuple[float, float] | None = None, within: float = 0.05
+) -> None:
+    """One thing stands out: "red circle on blue", with its middle at a place."""
+    seen = only_thing(picture)
+    assert f"{seen.colour} {seen.kind} on {border_colour(picture)}" == what
+    if at:
+        assert np.allclose(seen.place, at, atol=within)
+
+
 def test_a_red_circle_is_red_and_where_it_should_be(ask: Asker) -> None:
     picture = ask.form("text-to-image", {}, prompt="a red circle on the left on a blue background")
-    seen = only_thing(picture)
-    assert (seen.kind, seen.colour, border_colour(picture)) == ("circle", "red", "blue")
-    assert np.allclose(seen.place, (0.25, 0.5), atol=0.1)
+    assert_shows(picture, "red circle on blue", at=(0.25, 0.5), within=0.1)
 
 
 def test_a_picture_says_what_is_behind_and_the_words_what_is_in_front(ask: Asker) -> None:
     guide = {"cn_img": text_of(drawn("star", "white", "green", MIDDLE)), "cn_type": "ImagePrompt"}
     picture = ask.json("text-to-image-with-ip", prompt="a red circle", image_prompts=[guide])
-    seen = only_thing(picture)
-    assert (seen.kind, seen.colour, border_colour(picture)) == ("circle", "red", "green")
+    assert_shows(picture, "red circle on green")
 
 
 def test_an_image_prompt_gives_its_background(ask: Asker) -> None:
@@ -122,9 +129,7 @@ def test_a_variation_shows_the_same_in_another_way(ask: Asker) -> None:
         prompt="a red circle on a blue background",
         uov_method="Vary (Subtle)",
     )
-    seen = only_thing(picture)
-    assert (seen.kind, seen.colour, border_colour(picture)) == ("circle", "red", "blue")
-    assert np.allclose(seen.place, (0.3, 0.5), atol=0.05)
+    assert_shows(picture, "red circle on blue", at=(0.3, 0.5))
     assert apart(picture, given) > LEAST_CHANGE
 
 
@@ -180,9 +185,7 @@ def test_a_picture_is_enhanced_into_one_like_it(ask: Asker) -> None:
         prompt="a yellow square on a black background",
         enhance_uov_method="Vary (Subtle)",
     )
-    seen = only_thing(picture)
-    assert (seen.kind, seen.colour, border_colour(picture)) == ("square", "yellow", "black")
-    assert np.allclose(seen.place, (0.3, 0.5), atol=0.05)
+    assert_shows(picture, "yellow square on black", at=(0.3, 0.5))
     assert apart(picture, given) > LEAST_CHANGE
 
 
