@@ -116,19 +116,19 @@ def test_b50_what_is_converted_has_a_tag_of_its_own(
 @pytest.mark.parametrize(
     ("ranges", "statuses"),
     [
-        ("bytes=" + ",".join(["0-0"] * 10_000), {200, 206, 416}),
-        ("bytes=" + ",".join(f"{start}-" for start in range(10_000)), {200, 206, 416}),
-        ("bytes=-0", {416, 400}),
-        ("bytes=9-1", {416, 400}),
-        ("bytes=0-999999999999", {206}),
-        ("bytes=99999999999-", {416}),
-        ("bytes=a-b", {200, 400, 416}),
-        ("lines=1-2", {200, 400, 416}),
-        ("bytes=" + "9" * 5000 + "-", {400, 416}),
+        ("bytes=" + ",".join(["0-0"] * 10_000), (200, 206, 416)),
+        ("bytes=" + ",".join(f"{start}-" for start in range(10_000)), (200, 206, 416)),
+        ("bytes=-0", (416, 400)),
+        ("bytes=9-1", (416, 400)),
+        ("bytes=0-999999999999", (206,)),
+        ("bytes=99999999999-", (416,)),
+        ("bytes=a-b", (200, 400, 416)),
+        ("lines=1-2", (200, 400, 416)),
+        ("bytes=" + "9" * 5000 + "-", (400, 416)),
     ],
     ids=lambda value: str(value)[:24],
 )
-def test_b51_ranges(client: Prober, folder: Path, ranges: str, statuses: set[int]) -> None:
+def test_b51_ranges(client: Prober, folder: Path, ranges: str, statuses: tuple[int, ...]) -> None:
     answer = client.get(f"/files/{DATE}/a.jpg", headers={"range": ranges})
     assert answer.status_code in statuses
     assert len(answer.content) < 5000
