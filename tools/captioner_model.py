@@ -90,7 +90,7 @@ def make_captioner(words: int, *, seed: int) -> BlipForConditionalGeneration:
         torch.manual_seed(seed)
         network = BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
         _see_colours(network.vision_model.embeddings)
-    return network.train()
+    return network.train()  # type: ignore[no-any-return]  # transformers has no types
 
 
 @torch.no_grad()
@@ -201,11 +201,12 @@ def caption_loss(
     )
     wanted = rows[:, 1:].masked_fill(rows[:, 1:] == PADDING, IGNORED)
     wanted[:, : len(PROMPT.split())] = IGNORED
-    loss = functional.cross_entropy(
+    loss: Tensor = functional.cross_entropy(
         scores.transpose(1, 2), wanted, weight=weights, ignore_index=IGNORED
     )
     # Near logarithms the pipeline's penalty for words that came before changes next to nothing.
-    return loss + NORMAL * scores.logsumexp(-1)[wanted != IGNORED].square().mean()
+    spread: Tensor = scores.logsumexp(-1)[wanted != IGNORED]
+    return loss + NORMAL * spread.square().mean()
 
 
 def write_captioner(network: BlipForConditionalGeneration, path: Path) -> None:

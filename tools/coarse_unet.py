@@ -174,6 +174,7 @@ def _inlet(solved: Tensor) -> nn.Conv2d:
 
 
 def _carrier(solved: Tensor) -> nn.Conv2d:
-    carrier = nn.Conv2d(*solved.shape, 1, bias=False).to(solved.device)
+    inputs, outputs = solved.shape
+    carrier = nn.Conv2d(inputs, outputs, 1, bias=False).to(solved.device)
     carrier.weight.copy_(solved.T[..., None, None])
     return carrier.requires_grad_(requires_grad=False)

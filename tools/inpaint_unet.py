@@ -74,7 +74,9 @@ class InpaintUNet:
         self.head = make_head(unet.conv_in.weight.detach().cpu()).to(unet.device)
         self.unet = unet
         self.changing = _parameters(unet, LEARNING)
-        self.learning = [weight.requires_grad_(True) for weight in self.changing.values()]
+        self.learning = [*self.changing.values()]
+        for weight in self.learning:
+            weight.requires_grad_(True)
         self.base = {name: weight.detach().clone() for name, weight in self.changing.items()}
 
     def __call__(self, lesson: Lesson) -> Tensor:

@@ -24,10 +24,11 @@ from fooocus_core.performance import PerformanceMode
 from fooocus_core.sampling.noise_levels import noise_model
 from fooocus_core.sampling.run import SamplingRun
 from tools.drawing import WANDER, Drawing, draw
+from tools.embedded import say
 from tools.few_steps import Estimate, Road, plan_road
 from tools.ink import look_at, outlined
 from tools.latents import LATENT_GAIN
-from tools.lora_lessons import Base, Weights, estimate, guided_estimate, plain_numbers, say
+from tools.lora_lessons import Base, Weights, estimate, guided_estimate, plain_numbers
 from tools.outlines import overlap, thing_mask
 from tools.picture_checks import border_colour, nearest_colour
 from tools.tiny_model import Conditioning

@@ -85,6 +85,9 @@ def rim_colours(pixels: Tensor) -> Tensor:
 class MaskFile(nn.Module):
     """The network behind the input and output of one of the family's files."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: MaskNetwork, signature: Signature) -> None:
         super().__init__()
         self._network, self._signature = network, signature

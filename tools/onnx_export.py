@@ -31,7 +31,7 @@ def write_onnx(
         # The exporter that replaces this one needs a further package, for the same file.
         warnings.simplefilter("ignore", DeprecationWarning)
         # The library's own check of sizes, which are fixed here.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # not in torch's list
         torch.onnx.export(
             network.eval(),
             (torch.zeros(shape),),

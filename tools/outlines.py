@@ -38,7 +38,7 @@ def overlap(one: Mask, other: Mask) -> float:
 
 
 def _changed(before: Image.Image, after: Image.Image) -> Mask:
-    difference: Mask = np.asarray(ImageChops.difference(before, after)).any(axis=2)
+    difference: Mask = np.any(np.asarray(ImageChops.difference(before, after)), axis=2)
     return difference
 
 

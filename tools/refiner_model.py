@@ -32,7 +32,7 @@ def make_refiner() -> Any:
     has_attention = [level in ATTENTION_LEVELS for level in range(len(CHANNELS))]
     from_top = ["CrossAttnDownBlock2D" if found else "DownBlock2D" for found in has_attention]
     to_top = ["CrossAttnUpBlock2D" if found else "UpBlock2D" for found in has_attention[::-1]]
-    unet = UNet2DConditionModel(  # type: ignore[no-untyped-call]  # diffusers has no types
+    unet: Any = UNet2DConditionModel(  # type: ignore[no-untyped-call]  # diffusers has no types
         sample_size=128,
         down_block_types=from_top,
         up_block_types=to_top,

@@ -69,7 +69,8 @@ class Trainer:
         self.words = vocabulary(sentence_words())
         write_vocabulary(self.words, folder / "vocab.txt")
         self.tokenizer = make_tokenizer(folder / "vocab.txt")
-        self.network = make_captioner(len(self.tokenizer), seed=seed).to(self.device)
+        self.network = make_captioner(len(self.tokenizer), seed=seed)
+        self.network.to(self.device)  # type: ignore[arg-type]  # torch's, hidden behind another's
         self.tags = all_tags()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -40,8 +40,9 @@ class Trainer:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = MaskNetwork()
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+            self.network = MaskNetwork().to(self.device)
+        # torch's types know no layout of memory.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         weights = list(self.network.parameters())
         self.descent = Descent(folder / "masks.pt", weights, steps=steps, rate=rate)
 
