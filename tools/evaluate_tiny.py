@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
@@ -33,6 +34,7 @@ from fooocus_core.params import (
     SamplingParams,
     Size,
 )
+from fooocus_core.performance import MODES
 from tools.exam import Question, exam
 from tools.figures import SHAPES
 from tools.picture_checks import SceneJudge, things_on
@@ -183,10 +185,9 @@ def processor_name(described: str) -> str | None:
     return found[1] if found else None
 
 
-def table(scores: Scores, negative: Score) -> str:
+def table(marks: Mapping[str, Score]) -> str:
     """Return the scores as rows of a Markdown table."""
-    rows = {**scores.marks, "negative colour avoided": negative}
-    return "\n".join(f"| {name} | {score} |" for name, score in rows.items())
+    return "\n".join(f"| {name} | {score} |" for name, score in marks.items())
 
 
 def main() -> None:
@@ -209,8 +210,10 @@ def main() -> None:
         make_sheet(drawn).save(arguments.sheet)
     if not arguments.only_sheet:
         album = Album(painter, arguments.root / "exam" / mode)
-        scores = evaluate(album, exam(), arguments.every)
-        logger.info("\n%s", table(scores, evaluate_negative(album, arguments.every)))
+        marks = {**evaluate(album, exam(), arguments.every).marks}
+        if MODES[mode].lora is None:  # the others draw without guidance, where nothing can forbid
+            marks["negative colour avoided"] = evaluate_negative(album, arguments.every)
+        logger.info("\n%s", table(marks))
     if painter.seconds:
         logger.info("%s: %.1f s per picture in %s", machine(), median(painter.seconds), mode)
 
