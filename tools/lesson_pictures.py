@@ -14,16 +14,16 @@ from torch.nn import functional
 from tools.drawing import Drawing, draw
 from tools.train_tiny import draw_size
 
-PART = 4  # of the sides of pictures: they are shrunk further anyway
+PART = 4  # divides the sides of pictures that are shrunk further smoothly, whatever their size
 CLEAN = 0.3  # share of pictures that stay as they were drawn
 GAIN, TINT, BLOTCH, NOISE = 0.06, 0.05, 0.05, 0.04  # at most, of the range of brightness
 BLOTCH_PLACES = (7, 9)
 
 
-def draw_lesson(rng: random.Random) -> Drawing:
-    """Draw a picture of a listed size, its sides divided by ``PART``."""
+def draw_lesson(rng: random.Random, part: int = PART) -> Drawing:
+    """Draw a picture of a listed size, its sides divided by ``part``."""
     width, height = draw_size(rng)
-    return draw(rng, (width // PART, height // PART))
+    return draw(rng, (width // part, height // part))
 
 
 def wear(pictures: Tensor, generator: torch.Generator) -> Tensor:

@@ -53,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 16
 AGAIN = 0.6
+PARTS = (4, 4, 2, 2, 1)  # of the sides: large pictures are shrunk roughly, small ones come cheaper
 PATCHES = SIDE // PATCH  # along either side
 LEAST_SHARE = 0.08  # of a patch that a thing covers if its kind is to be told there
 KINDS = (*SHAPES, *THINGS, "sitting girl")
@@ -126,9 +127,9 @@ class Trainer:
 
 def _draw_mostly_things(rng: random.Random) -> Drawing:
     """Draw a lesson; landscapes and patterns, which are learned soon, come less often."""
-    drawing = draw_lesson(rng)
+    drawing = draw_lesson(rng, rng.choice(PARTS))
     while not drawing.facts.things and rng.random() < AGAIN:
-        drawing = draw_lesson(rng)
+        drawing = draw_lesson(rng, rng.choice(PARTS))
     return drawing
 
 
