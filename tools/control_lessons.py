@@ -29,7 +29,7 @@ from tools.guide_lessons import PIXELS, Lesson, lesson_timesteps
 from tools.latents import add_noise, latent_of, noise_levels
 from tools.train_tiny import DEFAULT_SIZE, SIZES, size_numbers
 
-DROP, MISSAY = 0.4, 0.6  # shares of the captions that are left out, and of the others, wrong
+DROP, MISSAY = 0.2, 0.2  # shares of the captions that are left out, and of the others, wrong
 USUAL = (*SIZES, *len(SIZES) * (DEFAULT_SIZE,))
 GROUP = 4  # drawings of one size
 ALIKE = (  # words that stand for each other in captions that are wrong

@@ -60,6 +60,21 @@ class NoisyBatch:
     target: Tensor  # (B, 4, h, w): noise prediction that gives the clean latent, times 2**level
     sigma: Tensor  # (B,)
 
+    @property
+    def state(self) -> Tensor:
+        """What a sampler holds: the model input before it was scaled."""
+        state: Tensor = self.noisy * (self._wide**2 + 1).sqrt()
+        return state
+
+    def estimate(self, prediction: Tensor, level: int) -> Tensor:
+        """The clean latent that a prediction, as the target, stands for."""
+        estimate: Tensor = self.state - self._wide * prediction / 2**level
+        return estimate
+
+    @property
+    def _wide(self) -> Tensor:
+        return self.sigma.view(-1, 1, 1, 1)
+
 
 def draw_timesteps(
     count: int,
@@ -89,6 +104,11 @@ def draw_timesteps(
     smallest = torch.where(choice < beginning, BEGINNING * highest, smallest)
     high, low = highest ** (1 / RAMP), smallest ** (1 / RAMP)
     wanted = (high + place * (low - high)) ** RAMP
+    return nearest_timesteps(wanted, sigmas)
+
+
+def nearest_timesteps(wanted: Tensor, sigmas: Tensor) -> Tensor:
+    """Return the timesteps whose sigma is nearest in logarithms: (B,), (1000,) -> (B,) int64."""
     distance: Tensor = (wanted.log()[:, None] - sigmas.log()[None]).abs()
     return distance.argmin(1)
 
@@ -136,6 +156,36 @@ def add_noise(
         noisy=state / (wide**2 + 1).sqrt(),
         timestep=timestep,
         target=(state - clean) / wide * 2**level,
+        sigma=sigma,
+    )
+
+
+def go_on(
+    batch: NoisyBatch, prediction: Tensor, sigma: Tensor, level: int, generator: torch.Generator
+) -> NoisyBatch:
+    """Go on from a prediction to lower noise as an SDE solver does; the answer stays the same.
+
+    What was predicted wrongly is then in the picture under the noise.
+
+    Args:
+        batch: What was asked.
+        prediction: As the target of the batch.
+        sigma: (B,), to go on to, or nearly.
+        level: Of the batch.
+        generator: Source of the new noise.
+    """
+    sigmas = noise_levels()
+    timestep = nearest_timesteps(sigma, sigmas)
+    sigma = sigmas[timestep]
+    wide = sigma.view(-1, 1, 1, 1)
+    kept = (sigma / batch.sigma).square().view(-1, 1, 1, 1)
+    fresh = torch.randn(batch.noisy.shape, generator=generator) / 2**level
+    state = batch.state.lerp(batch.estimate(prediction, level), 1 - kept)
+    state = state + wide * (1 - kept).sqrt() * fresh
+    return NoisyBatch(
+        noisy=state / (wide**2 + 1).sqrt(),
+        timestep=timestep,
+        target=(state - batch.estimate(batch.target, level)) / wide * 2**level,
         sigma=sigma,
     )
 

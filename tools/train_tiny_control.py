@@ -22,6 +22,8 @@ from pathlib import Path
 
 import cv2
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from fooocus_core.choices import ControlKind
 from fooocus_core.downloads import CONTROL_FILES
@@ -30,22 +32,28 @@ from tools.control_lessons import Album, Course, Group, make_group, make_lesson
 from tools.control_model import ControlModel
 from tools.descent import Descent, add_arguments, complete, prepare
 from tools.drawing import draw
-from tools.embedded import read_embedded
+from tools.embedded import read_embedded, say
 from tools.guide_lessons import Lesson
-from tools.latents import noise_loss
+from tools.latents import NoisyBatch, go_on
 from tools.train_tiny import DEFAULT_SIZE
 
 logger = logging.getLogger(__name__)
 
 FIT_LESSONS = 6
 WEIGHTS, FULL_SHARE = (0.5, 1.0), 0.6
+# Of the lessons, those that go on from what was predicted, and to which share of the noise.
+GO_ON_SHARE, GO_ON_TO = 0.5, (0.3, 0.9)
+GUIDANCE = 4.0  # of the default request
+USUAL_ERROR = (0.05, 0.03)  # mean square in clean latents: without noise, and what sigma adds
+# How many times as much places count where a drawing changes, and what is a whole change.
+EDGES_COUNT, CHANGE, CHANGE_REACH = 5.0, 0.5, 5
 TEST_SIGMAS = (14.0, 8.0, 4.0, 2.0)
 TEST_SEED = 1_000_003
 
 
 STAGES = (  # until which share of the run, and what is shown
-    (0.4, Course(level=2, noises=2)),
-    (0.65, Course(level=1, noises=2)),
+    (0.2, Course(level=2, noises=2)),
+    (0.45, Course(level=1, noises=2)),
     (1.0, Course(level=0)),
 )
 
@@ -89,9 +97,46 @@ class Trainer:
     def learn(self, lesson: Lesson, rng: random.Random) -> float:
         """Run one step on a lesson; returns its loss."""
         weight = 1.0 if rng.random() < FULL_SHARE else rng.uniform(*WEIGHTS)
+        if rng.random() < GO_ON_SHARE:
+            lesson = self.go_on(lesson, weight, rng)
         with torch.autocast(self.device, torch.bfloat16):
             prediction = self.model(lesson.on(self.device), weight)
-        return self.descent.follow(noise_loss(prediction, lesson.noise, lesson.level))
+        return self.descent.follow(control_loss(prediction, lesson.noise, lesson.level))
+
+    @torch.no_grad()
+    def go_on(self, lesson: Lesson, weight: float, rng: random.Random) -> Lesson:
+        """Ask at less noise, where what was predicted wrongly so far can be seen and put right."""
+        silent = say(self.words, [""] * len(lesson.said.pooled), "", lesson.said.size_numbers)
+        with torch.autocast(self.device, torch.bfloat16):
+            told, untold = (
+                self.model(replace(lesson, said=said).on(self.device), weight)
+                for said in (lesson.said, silent)
+            )
+        prediction = untold.lerp(told, GUIDANCE)
+        generator = torch.Generator().manual_seed(rng.getrandbits(48))
+        shares = torch.empty(len(prediction)).uniform_(*GO_ON_TO, generator=generator)
+        sigma = lesson.noise.sigma * shares
+        noise = go_on(lesson.noise, prediction, sigma, lesson.level, generator)
+        return replace(lesson, noise=noise)
+
+
+def control_loss(prediction: Tensor, batch: NoisyBatch, level: int) -> Tensor:
+    """How far the clean latents are off that predictions stand for, (), above all at edges.
+
+    All noise levels count alike: errors are compared with what is usual there.
+
+    Args:
+        prediction: (B, 4, h, w), as the target of the batch.
+        batch: What was asked.
+        level: Of the batch.
+    """
+    clean, estimate = (batch.estimate(x, level) for x in (batch.target, prediction))
+    around = functional.avg_pool2d(clean, CHANGE_REACH, 1, CHANGE_REACH // 2, False, False)
+    change = (clean - around).abs().amax(1, keepdim=True) / CHANGE
+    counts = 1 + (EDGES_COUNT - 1) * change.clamp(max=1.0)
+    least, per_sigma = USUAL_ERROR
+    wrong = ((estimate - clean).square() * counts).mean((1, 2, 3))
+    return (wrong / (least + per_sigma * batch.sigma)).mean()
 
 
 @torch.no_grad()
@@ -137,7 +182,7 @@ def _unseen(trainer: Trainer, index: int, size: tuple[int, int]) -> Group:
 def main() -> None:
     """Read the arguments, train, write the file and compare without and with it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser, steps=2400, rate=5e-3)
+    add_arguments(parser, steps=3200, rate=5e-3)
     parser.add_argument("--kind", type=ControlKind, choices=[*CONTROL_FILES], required=True)
     parser.add_argument("--output", type=Path, help="folder where the file is written")
     parser.add_argument("--pictures", type=int, default=12, help="per level in the comparison")

@@ -15,6 +15,7 @@ from tools.latents import (
     add_noise,
     draw_kept_signal,
     draw_timesteps,
+    go_on,
     latent_of,
     noise_levels,
 )
@@ -90,6 +91,28 @@ def test_target_leads_back_to_the_clean_latent() -> None:
     sigma = batch.sigma.view(-1, 1, 1, 1)
     state = batch.noisy * (sigma**2 + 1).sqrt()
     assert torch.allclose(state - sigma * batch.target / 2**level, clean, atol=1e-4)
+
+
+def test_a_run_that_goes_on_holds_what_was_predicted_and_is_asked_for_the_same() -> None:
+    sigmas, level, generator = noise_levels(), 1, torch.Generator().manual_seed(0)
+    clean, timestep = torch.randn(2, 4, 8, 8, generator=generator), torch.tensor([800, 999])
+    batch = add_noise(clean, timestep, level, sigmas, generator)
+    wrong = torch.randn(clean.shape, generator=generator)
+    off = wrong * 2**level / batch.sigma.view(-1, 1, 1, 1)
+
+    right, other = (
+        go_on(batch, x, batch.sigma / 2, level, torch.Generator().manual_seed(1))
+        for x in (batch.target, batch.target - off)
+    )
+
+    assert torch.allclose(right.sigma, batch.sigma / 2, rtol=0.01)
+    for later in (right, other):
+        assert torch.allclose(later.estimate(later.target, level), clean, atol=1e-4)
+    kept = (right.sigma / batch.sigma).square().view(-1, 1, 1, 1)
+    assert torch.allclose(other.state - right.state, (1 - kept) * wrong, atol=1e-4)
+    # Of the noise so far a quarter is in it, and so much that is new that there is enough of it.
+    noise = (right.state - clean - kept * (batch.state - clean)) * 2**level
+    assert torch.allclose(noise.std((1, 2, 3)), right.sigma * 0.75**0.5, rtol=0.1)
 
 
 def test_a_share_of_the_inputs_shows_nothing_of_the_picture() -> None:

@@ -22,7 +22,16 @@ from tools.control_lessons import Course, Group, make_group, make_lesson
 from tools.control_model import SOFTNESS, STEPS
 from tools.drawing import draw
 from tools.guide_lessons import Lesson
-from tools.train_tiny_control import STAGES, Trainer, clean_errors
+from tools.latents import add_noise, noise_levels
+from tools.train_tiny_control import (
+    EDGES_COUNT,
+    GO_ON_TO,
+    STAGES,
+    USUAL_ERROR,
+    Trainer,
+    clean_errors,
+    control_loss,
+)
 
 MOST_BYTES = 6_000_000
 MANIFEST = Path(__file__).parents[1] / "golden" / "manifests" / "control_lora_sdxl_rank128.json"
@@ -113,6 +122,39 @@ def test_steps_make_the_loss_fall(level: int, trainer: Trainer) -> None:
     losses = [trainer.learn(shown, random.Random(0)) for _ in range(8)]
 
     assert losses[-1] < 0.95 * losses[0]
+
+
+def test_what_is_predicted_is_asked_again_at_less_noise(trainer: Trainer) -> None:
+    before = lesson(trainer)
+
+    after = trainer.go_on(before, 1.0, random.Random(0))
+
+    shares = after.noise.sigma / before.noise.sigma
+    least, most = GO_ON_TO
+    assert ((shares > 0.97 * least) & (shares < 1.03 * most)).all()
+    clean = [one.noise.estimate(one.noise.target, 0) for one in (before, after)]
+    assert torch.allclose(*clean, atol=1e-3)
+    assert (after.said, after.shown) == (before.said, before.shown)
+
+
+def test_edges_count_more_and_all_noise_levels_alike() -> None:
+    clean = torch.zeros(1, 4, 24, 24)
+    clean[..., 12:] = 2.0
+    flat, edge = torch.zeros_like(clean), torch.zeros_like(clean)
+    flat[..., 2:4] = edge[..., 11:13] = 0.1
+
+    def loss(wrong: Tensor, sigma: float) -> float:
+        sigmas = noise_levels()
+        timestep = (sigmas - sigma).abs().argmin().view(1)
+        batch = add_noise(clean, timestep, 0, sigmas, torch.Generator().manual_seed(0))
+        return float(control_loss(batch.target - wrong / batch.sigma, batch, 0))
+
+    assert loss(torch.zeros_like(clean), 4.0) == pytest.approx(0, abs=1e-6)
+    assert loss(edge, 4.0) == pytest.approx(EDGES_COUNT * loss(flat, 4.0), rel=1e-2)
+    least, per_sigma = USUAL_ERROR
+    usual = [(least + per_sigma * sigma) ** 0.5 for sigma in (1.0, 14.0)]
+    low, high = (loss(flat * x, sigma) for x, sigma in zip(usual, (1.0, 14.0), strict=True))
+    assert low == pytest.approx(high, rel=1e-2)
 
 
 def test_steps_leave_the_unet_and_the_constructed_layers_as_they_are(trainer: Trainer) -> None:
