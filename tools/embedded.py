@@ -26,6 +26,7 @@ from tools.tiny_model import Conditioning
 
 CHECKPOINT = Path("fooocus_core/data/tiny/checkpoints/tiny.safetensors")
 STYLES = ("", "", "Fooocus Sharp", "Fooocus Masterpiece")  # what trainings tell captions in
+GUIDANCE = 4.0  # of the default request
 
 
 class Words:

@@ -20,7 +20,7 @@ from torch import Tensor
 from fooocus_core.performance import PerformanceMode
 from fooocus_core.sampling.noise_levels import NoiseModel
 from tools.coarse_unet import CoarseUNet
-from tools.embedded import STYLES, Words, say
+from tools.embedded import GUIDANCE, STYLES, Words, say
 from tools.few_steps import Estimate, Road, Visited, plan_road
 from tools.latents import (
     LATENT_GAIN,
@@ -33,7 +33,6 @@ from tools.tiny_model import Conditioning
 from tools.train_tiny import SETTLED, Drawer, draw_latents, draw_size, size_numbers
 
 STYLE_DROP, MODE_DROP = 0.12, 0.05  # shares of the captions that are left out
-GUIDANCE = 4.0
 LIMIT = 1.05 * LATENT_GAIN  # no drawing has more; guidance without measure would go beyond
 ALONE, SHOWN = 0.5, 0.25  # shares of the pictures that only the UNet, only the drawing leads to
 EVEN = 6.0  # noise level at which the guided UNet and the drawing count equally

@@ -3,8 +3,9 @@
 The frozen UNet is asked for drawings under noise while the control net is shown their control
 picture, made as the pipeline makes it and counted as the pipeline counts it. Training goes from
 coarse to fine: the lower levels learn first, alone and on coarse latents (tools/coarse_control.py).
-Every step is a function of the seed and its number, so a run that was stopped goes on from its last
-state file as if it had not been.
+Half of the lessons go on from what was predicted to less noise, so that it learns to put right what
+it drew wrongly. Every step is a function of the seed and its number, so a run that was stopped goes
+on from its last state file as if it had not been.
 
     python -m tools.train_tiny_control --folder DIR --kind PyraCanny [--output FOLDER]
     python -m tools.train_tiny_control --folder DIR --kind CPDS [--output FOLDER]
@@ -32,7 +33,7 @@ from tools.control_lessons import Album, Course, Group, make_group, make_lesson
 from tools.control_model import ControlModel
 from tools.descent import Descent, add_arguments, complete, prepare
 from tools.drawing import draw
-from tools.embedded import read_embedded, say
+from tools.embedded import GUIDANCE, read_embedded, say
 from tools.guide_lessons import Lesson
 from tools.latents import NoisyBatch, go_on
 from tools.train_tiny import DEFAULT_SIZE
@@ -43,7 +44,6 @@ FIT_LESSONS = 6
 WEIGHTS, FULL_SHARE = (0.5, 1.0), 0.6
 # Of the lessons, those that go on from what was predicted, and to which share of the noise.
 GO_ON_SHARE, GO_ON_TO = 0.5, (0.3, 0.9)
-GUIDANCE = 4.0  # of the default request
 USUAL_ERROR = (0.05, 0.03)  # mean square in clean latents: without noise, and what sigma adds
 # How many times as much places count where a drawing changes, and what is a whole change.
 EDGES_COUNT, CHANGE, CHANGE_REACH = 5.0, 0.5, 5
