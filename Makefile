@@ -11,9 +11,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PYTHONDONTWRITEBYTECODE :=
 # A process more than there are cores, because one often waits, each computing on one core; slow tests
 # and timings have the machine to themselves. All tests of a file run in one process, which so makes what
-# they share once.
+# they share once. Memory stays with the process, because to give it back after every layer takes time.
 PROCESSES = $(shell $(BIN)/python -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
-IN_PARALLEL = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not weights and not gpu' \
+IN_PARALLEL = OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=8000000000 \
+	$(BIN)/python -m pytest -m 'not slow and not weights and not gpu' \
 	--numprocesses $(PROCESSES) --dist loadfile
 
 .DEFAULT_GOAL := help

@@ -44,6 +44,14 @@ def trainer(tmp_path: Path) -> Trainer:
     return make_trainer(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    """One that no test teaches anything; its level 1 can run alone."""
+    trainer = make_trainer(tmp_path_factory.mktemp("untrained"))
+    prepare(trainer, 1)
+    return trainer
+
+
 def make_trainer(folder: Path) -> Trainer:
     return Trainer(folder, ControlKind.CPDS, seed=0, steps=40, rate=4e-3)
 
@@ -73,25 +81,24 @@ def layout(names: list[str]) -> set[str]:
 
 
 def test_constructed_layers_take_the_mean_brightness_of_4_by_4_pixels_apart(
-    trainer: Trainer,
+    untrained: Trainer,
 ) -> None:
     hints = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
 
-    seen = trainer.model.look(hints)
+    seen = untrained.model.look(hints)
 
     brightness = functional.avg_pool2d(hints.mean(1, keepdim=True), 4)
     above = STEPS * brightness - torch.arange(STEPS).view(1, -1, 1, 1)
     assert torch.allclose(seen, functional.silu(above), atol=0.05)
 
 
-def test_hints_of_a_level_follow_from_means_of_those_of_level_0(trainer: Trainer) -> None:
-    prepare(trainer, 1)
-    shown = lesson(trainer).shown
+def test_hints_of_a_level_follow_from_means_of_those_of_level_0(untrained: Trainer) -> None:
+    shown = lesson(untrained).shown
     mirrored = shown.flip(-1)
 
     with torch.no_grad():
-        fine, coarse = (trainer.model.hint(shown, level) for level in (0, 1))
-        means, others = functional.avg_pool2d(fine, 2), trainer.model.hint(mirrored, 1)
+        fine, coarse = (untrained.model.hint(shown, level) for level in (0, 1))
+        means, others = functional.avg_pool2d(fine, 2), untrained.model.hint(mirrored, 1)
 
     assert fine.shape[2:] == (SIZE[1] // 8, SIZE[0] // 8)
     assert coarse.shape[2:] == means.shape[2:]
@@ -101,13 +108,11 @@ def test_hints_of_a_level_follow_from_means_of_those_of_level_0(trainer: Trainer
 
 
 @pytest.mark.parametrize("level", [0, 1])
-def test_an_untrained_control_net_adds_nothing(level: int, trainer: Trainer) -> None:
-    if level:
-        prepare(trainer, level)
-    shown = lesson(trainer, level=level)
+def test_an_untrained_control_net_adds_nothing(level: int, untrained: Trainer) -> None:
+    shown = lesson(untrained, level=level)
 
     with torch.no_grad():
-        with_hint, without = trainer.model(shown, 1.0), trainer.model.plain(shown)
+        with_hint, without = untrained.model(shown, 1.0), untrained.model.plain(shown)
 
     assert torch.equal(with_hint, without)
 
@@ -124,10 +129,10 @@ def test_steps_make_the_loss_fall(level: int, trainer: Trainer) -> None:
     assert losses[-1] < 0.95 * losses[0]
 
 
-def test_what_is_predicted_is_asked_again_at_less_noise(trainer: Trainer) -> None:
-    before = lesson(trainer)
+def test_what_is_predicted_is_asked_again_at_less_noise(untrained: Trainer) -> None:
+    before = lesson(untrained)
 
-    after = trainer.go_on(before, 1.0, random.Random(0))
+    after = untrained.go_on(before, 1.0, random.Random(0))
 
     shares = after.noise.sigma / before.noise.sigma
     least, most = GO_ON_TO
@@ -211,10 +216,10 @@ def test_the_file_does_in_the_pipeline_what_was_trained(trainer: Trainer, tmp_pa
     assert (ours - trained).norm() < 0.02 * (trained - plain).norm()
 
 
-def test_files_have_the_published_layout(trainer: Trainer, tmp_path: Path) -> None:
+def test_files_have_the_published_layout(untrained: Trainer, tmp_path: Path) -> None:
     path = tmp_path / "control.safetensors"
 
-    trainer.model.write(path)
+    untrained.model.write(path)
 
     tensors = read_weights(path).tensors
     assert layout(list(tensors)) == layout(list(json.loads(MANIFEST.read_text())))
@@ -223,21 +228,19 @@ def test_files_have_the_published_layout(trainer: Trainer, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", CONTROL_FILES, ids=str)
-def test_shipped_files_have_the_published_layout(kind: ControlKind, trainer: Trainer) -> None:
+def test_shipped_files_have_the_published_layout(kind: ControlKind, untrained: Trainer) -> None:
     with resources.as_file(resources.files("fooocus_core") / "data" / "tiny") as root:
         path = root / "controlnet" / CONTROL_FILES[kind].name
         tensors = read_weights(path).tensors
-        network = load_control_net(path, trainer.model.unet, PLAN)
+        network = load_control_net(path, untrained.model.unet, PLAN)
 
     assert layout(list(tensors)) == layout(list(json.loads(MANIFEST.read_text())))
     assert path.stat().st_size <= MOST_BYTES
     assert network.config["in_channels"] == 4
 
 
-def test_errors_without_and_with_an_untrained_control_net_are_equal(trainer: Trainer) -> None:
-    prepare(trainer, 1)
-
-    found = clean_errors(trainer, 1, level=1, size=SIZE)
+def test_errors_without_and_with_an_untrained_control_net_are_equal(untrained: Trainer) -> None:
+    found = clean_errors(untrained, 1, level=1, size=SIZE)
 
     assert all(alone == unseen == seen for _, alone, unseen, seen in found)
     assert found[0][1] > found[-1][1] > 0

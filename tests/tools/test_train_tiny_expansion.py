@@ -23,45 +23,53 @@ def trainer(tmp_path: Path) -> Trainer:
     return Trainer(tmp_path, seed=0, steps=4, rate=1e-3)
 
 
-def test_the_vocabulary_has_every_byte_and_every_word_of_praise(trainer: Trainer) -> None:
-    entries = trainer.vocabulary.entries
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    """One that no test teaches anything."""
+    return Trainer(tmp_path_factory.mktemp("untrained"), seed=0, steps=4, rate=1e-3)
+
+
+def test_the_vocabulary_has_every_byte_and_every_word_of_praise(untrained: Trainer) -> None:
+    entries = untrained.vocabulary.entries
 
     assert len(entries) == SIZE
     assert sorted(entries.values()) == list(range(SIZE))
     assert entries[","] == COMMA_ID
-    assert all(trainer.tokenizer(chr(n)).input_ids for n in range(256))
+    assert all(untrained.tokenizer(chr(n)).input_ids for n in range(256))
     assert [
         word
-        for word, number in trainer.numbers.items()
-        if trainer.tokenizer(f" {word}").input_ids != [number]
+        for word, number in untrained.numbers.items()
+        if untrained.tokenizer(f" {word}").input_ids != [number]
     ] == []
 
 
-def test_the_vocabulary_is_the_same_every_time(trainer: Trainer, tmp_path: Path) -> None:
+def test_the_vocabulary_is_the_same_every_time(untrained: Trainer, tmp_path: Path) -> None:
     again = Trainer(tmp_path, seed=0, steps=4, rate=1e-3)
 
-    assert again.vocabulary == trainer.vocabulary
+    assert again.vocabulary == untrained.vocabulary
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
-def test_lessons_end_where_their_last_block_ends(trainer: Trainer, blocks: int) -> None:
+def test_lessons_end_where_their_last_block_ends(untrained: Trainer, blocks: int) -> None:
     rng = random.Random(blocks)
 
     for _ in range(100):
-        lesson = trainer.lesson(rng, blocks=blocks)
+        lesson = untrained.lesson(rng, blocks=blocks)
 
         assert len(lesson.row) == blocks * TOKENS_PER_BLOCK
         assert (blocks - 1) * TOKENS_PER_BLOCK < lesson.start < len(lesson.row)
         assert lesson.row[lesson.start - 1] == COMMA_ID
-        praise = trainer.tokenizer.decode(lesson.row[lesson.start :])
+        praise = untrained.tokenizer.decode(lesson.row[lesson.start :])
         assert all(map(is_phrase, praise.split(",")))
 
 
-def test_before_training_all_words_left_are_equally_likely(trainer: Trainer) -> None:
-    lesson = trainer.lesson(random.Random(0), blocks=1)
-    loss = praise_loss(trainer.network, torch.tensor([lesson.row]), [lesson.start], trainer.allowed)
+def test_before_training_all_words_left_are_equally_likely(untrained: Trainer) -> None:
+    lesson = untrained.lesson(random.Random(0), blocks=1)
+    loss = praise_loss(
+        untrained.network, torch.tensor([lesson.row]), [lesson.start], untrained.allowed
+    )
 
-    praise = set(trainer.numbers.values())
+    praise = set(untrained.numbers.values())
     choices = [
         1 + len(praise - set(lesson.row[:place])) for place in range(lesson.start, TOKENS_PER_BLOCK)
     ]
