@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 WARM_UP = 20
 KEEP = 0.98
 LEAST_HEIGHT = 0.03
-SHOWN_LOSSES = 40
+STEPS_PER_LINE, SHOWN_LOSSES = 20, 40
 
 Stage = TypeVar("Stage")
 
@@ -139,12 +139,13 @@ def complete(descent: Descent, train_step: Callable[[], float], *, minutes_per_s
 
 
 def run(descent: Descent, train_step: Callable[[], float], *, minutes_per_save: float) -> None:
-    """Train to the end, saving on the way and at the end."""
+    """Train to the end, saving on the way and at the end; a ``train_step`` may take some steps."""
     losses: deque[float] = deque(maxlen=SHOWN_LOSSES)
     saved = time.monotonic()
     while descent.step < descent.steps:
+        before = descent.step
         losses.append(train_step())
-        if descent.step % 20 == 0:
+        if descent.step // STEPS_PER_LINE > before // STEPS_PER_LINE:
             logger.info("step %d loss %.3f", descent.step, sum(losses) / len(losses))
         if time.monotonic() - saved > 60 * minutes_per_save:
             descent.save()

@@ -3,9 +3,10 @@
 The frozen UNet is asked for drawings under noise while the control net is shown their control
 picture, made as the pipeline makes it and counted as the pipeline counts it. Training goes from
 coarse to fine: the lower levels learn first, alone and on coarse latents (tools/coarse_control.py).
-Half of the lessons go on from what was predicted to less noise, so that it learns to put right what
-it drew wrongly. Every step is a function of the seed and its number, so a run that was stopped goes
-on from its last state file as if it had not been.
+About half of the steps go on from what the step before predicted, as a sampler does from noise
+without any picture, so that it learns to put right what it drew wrongly. Every step is a function
+of the seed and its number, so a run that was stopped goes on from its last state file as if it had
+not been.
 
     python -m tools.train_tiny_control --folder DIR --kind PyraCanny [--output FOLDER]
     python -m tools.train_tiny_control --folder DIR --kind CPDS [--output FOLDER]
@@ -35,15 +36,16 @@ from tools.descent import Descent, add_arguments, complete, prepare
 from tools.drawing import draw
 from tools.embedded import GUIDANCE, read_embedded, say
 from tools.guide_lessons import Lesson
-from tools.latents import NoisyBatch, go_on
+from tools.latents import SIGMA_MAX, NoisyBatch, go_on
 from tools.train_tiny import DEFAULT_SIZE
 
 logger = logging.getLogger(__name__)
 
 FIT_LESSONS = 6
 WEIGHTS, FULL_SHARE = (0.5, 1.0), 0.6
-# Of the lessons, those that go on from what was predicted, and to which share of the noise.
-GO_ON_SHARE, GO_ON_TO = 0.5, (0.3, 0.9)
+# How often a step is the first of a walk, of how many steps, and to which share of the noise each
+# goes. A sampler takes more and shorter ones.
+WALKS, WALK_STEPS, GO_ON_TO = 0.15, 8, (0.5, 0.85)
 USUAL_ERROR = (0.05, 0.03)  # mean square in clean latents: without noise, and what sigma adds
 # How many times as much places count where a drawing changes, and what is a whole change.
 EDGES_COUNT, CHANGE, CHANGE_REACH = 5.0, 0.5, 5
@@ -85,33 +87,40 @@ class Trainer:
             yield make_lesson(rng, self.words, self.album.at(0, rng), Course(level=0))
 
     def train_step(self) -> float:
-        """Run one step; returns its loss."""
+        """Run one step, or all of a walk; returns its last loss."""
         step = self.descent.step
         rng = random.Random(f"{self.seed} {step}")
         course = self.descent.at(STAGES)
         if course.level not in self.model.levels:
             self.prepare(course.level, self._fit_lessons())
-        lesson = make_lesson(rng, self.words, self.album.at(step, rng), course)
-        return self.learn(lesson, rng)
-
-    def learn(self, lesson: Lesson, rng: random.Random) -> float:
-        """Run one step on a lesson; returns its loss."""
+        group = self.album.at(step, rng)
         weight = 1.0 if rng.random() < FULL_SHARE else rng.uniform(*WEIGHTS)
-        if rng.random() < GO_ON_SHARE:
-            lesson = self.go_on(lesson, weight, rng)
+        if rng.random() < WALKS:
+            return self.walk(group, course, weight, rng)
+        return self.learn(make_lesson(rng, self.words, group, course), weight)[0]
+
+    def learn(self, lesson: Lesson, weight: float) -> tuple[float, Tensor]:
+        """Run one step on a lesson; returns its loss and what was predicted before it."""
         with torch.autocast(self.device, torch.bfloat16):
             prediction = self.model(lesson.on(self.device), weight)
-        return self.descent.follow(control_loss(prediction, lesson.noise, lesson.level))
+        loss = control_loss(prediction, lesson.noise, lesson.level)
+        return self.descent.follow(loss), prediction.detach()
+
+    def walk(self, group: Group, course: Course, weight: float, rng: random.Random) -> float:
+        """Run steps on what a sampler meets that begins with noise; returns the last one's loss."""
+        lesson = make_lesson(rng, self.words, group, replace(course, sigma=SIGMA_MAX))
+        loss, told = self.learn(lesson, weight)
+        for _ in range(WALK_STEPS - 1):
+            lesson = self.go_on(lesson, told, weight, rng)
+            loss, told = self.learn(lesson, weight)
+        return loss
 
     @torch.no_grad()
-    def go_on(self, lesson: Lesson, weight: float, rng: random.Random) -> Lesson:
+    def go_on(self, lesson: Lesson, told: Tensor, weight: float, rng: random.Random) -> Lesson:
         """Ask at less noise, where what was predicted wrongly so far can be seen and put right."""
         silent = say(self.words, [""] * len(lesson.said.pooled), "", lesson.said.size_numbers)
         with torch.autocast(self.device, torch.bfloat16):
-            told, untold = (
-                self.model(replace(lesson, said=said).on(self.device), weight)
-                for said in (lesson.said, silent)
-            )
+            untold = self.model(replace(lesson, said=silent).on(self.device), weight)
         prediction = untold.lerp(told, GUIDANCE)
         generator = torch.Generator().manual_seed(rng.getrandbits(48))
         shares = torch.empty(len(prediction)).uniform_(*GO_ON_TO, generator=generator)

@@ -28,6 +28,7 @@ from tools.train_tiny_control import (
     GO_ON_TO,
     STAGES,
     USUAL_ERROR,
+    WALK_STEPS,
     Trainer,
     clean_errors,
     control_loss,
@@ -124,7 +125,7 @@ def test_steps_make_the_loss_fall(level: int, trainer: Trainer) -> None:
         prepare(trainer, level)
     shown = lesson(trainer, level=level)
 
-    losses = [trainer.learn(shown, random.Random(0)) for _ in range(8)]
+    losses = [trainer.learn(shown, 1.0)[0] for _ in range(8)]
 
     assert losses[-1] < 0.95 * losses[0]
 
@@ -132,7 +133,8 @@ def test_steps_make_the_loss_fall(level: int, trainer: Trainer) -> None:
 def test_what_is_predicted_is_asked_again_at_less_noise(untrained: Trainer) -> None:
     before = lesson(untrained)
 
-    after = untrained.go_on(before, 1.0, random.Random(0))
+    told = untrained.model(before, 1.0).detach()
+    after = untrained.go_on(before, told, 1.0, random.Random(0))
 
     shares = after.noise.sigma / before.noise.sigma
     least, most = GO_ON_TO
@@ -140,6 +142,28 @@ def test_what_is_predicted_is_asked_again_at_less_noise(untrained: Trainer) -> N
     clean = [one.noise.estimate(one.noise.target, 0) for one in (before, after)]
     assert torch.allclose(*clean, atol=1e-3)
     assert (after.said, after.shown) == (before.said, before.shown)
+
+
+def test_a_walk_begins_without_a_picture_and_goes_on_under_less_and_less_noise(
+    untrained: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[Lesson]()
+
+    def note(lesson: Lesson, weight: float) -> tuple[float, Tensor]:
+        asked.append(lesson)
+        return float(len(asked)), untrained.model(lesson, weight).detach()
+
+    monkeypatch.setattr(untrained, "learn", note)
+    group = small_group(untrained)
+    loss = untrained.walk(group, Course(level=0), 1.0, random.Random(0))
+
+    assert loss == len(asked) == WALK_STEPS
+    levels = torch.stack([lesson.noise.sigma for lesson in asked])
+    assert (levels[0] > 14).all()
+    assert (levels[1:] < levels[:-1]).all()
+    assert (levels[-1] < 6).all()
+    alike = functional.cosine_similarity(asked[0].noise.state.flatten(1), group.clean.flatten(1))
+    assert (alike.abs() < 0.2).all()
 
 
 def test_edges_count_more_and_all_noise_levels_alike() -> None:
@@ -168,7 +192,7 @@ def test_steps_leave_the_unet_and_the_constructed_layers_as_they_are(trainer: Tr
     before = [tensor.detach().clone() for tensor in frozen]
 
     for _ in range(3):
-        trainer.learn(lesson(trainer), random.Random(0))
+        trainer.learn(lesson(trainer), 1.0)
 
     assert all(torch.equal(one, other) for one, other in zip(before, frozen, strict=True))
 
@@ -177,13 +201,13 @@ def test_steps_leave_the_unet_and_the_constructed_layers_as_they_are(trainer: Tr
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     trainer: Trainer, tmp_path: Path
 ) -> None:
-    trainer.learn(lesson(trainer, number=0), random.Random(0))
+    trainer.learn(lesson(trainer, number=0), 1.0)
     trainer.descent.save()
-    trainer.learn(lesson(trainer, number=1), random.Random(1))
+    trainer.learn(lesson(trainer, number=1), 1.0)
 
     stopped = make_trainer(tmp_path)
     stopped.descent.load()
-    stopped.learn(lesson(stopped, number=1), random.Random(1))
+    stopped.learn(lesson(stopped, number=1), 1.0)
 
     pairs = zip(trainer.model.learning, stopped.model.learning, strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
@@ -201,7 +225,7 @@ def test_the_file_does_in_the_pipeline_what_was_trained(trainer: Trainer, tmp_pa
     group = make_group([drawing], ControlKind.CPDS, look)
     shown = make_lesson(rng, trainer.words, group, Course(level=0, sigma=4.0))
     for _ in range(4):
-        trainer.learn(shown, random.Random(0))
+        trainer.learn(shown, 1.0)
     file = tmp_path / "control.safetensors"
     trainer.model.write(file)
 
