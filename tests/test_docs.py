@@ -20,6 +20,11 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")),
 ]
+TOOL_COMMAND = re.compile(r"`python -m tools\.(\w+)([^`]*)`")
+
+
+def flags_in(text: str) -> list[str]:
+    return sorted(set(re.findall(r"--([a-z][a-z0-9-]+)", text)))
 
 
 def test_the_first_command_of_the_readme_is_answered_as_it_says(client: TestClient) -> None:
@@ -42,10 +47,16 @@ def test_the_readme_names_the_endpoints_that_are_served(client: TestClient) -> N
     assert {path for _, path in served} <= {path for _, path in named}
 
 
-@pytest.mark.parametrize("flag", sorted(set(re.findall(r"`?--([a-z][a-z0-9-]+)", README))))
+@pytest.mark.parametrize("flag", flags_in(TOOL_COMMAND.sub("", README)))
 def test_every_flag_in_the_readme_exists(flag: str) -> None:
     others = {"gpus", "help", "all", "list"}
     assert flag in {known.name for known in FLAGS} | others
+
+
+@pytest.mark.parametrize(("tool", "arguments"), TOOL_COMMAND.findall(README))
+def test_every_tool_in_the_readme_takes_its_flags(tool: str, arguments: str) -> None:
+    source = (ROOT / "tools" / f"{tool}.py").read_text(encoding="utf-8")
+    assert all(f'"--{flag}"' in source for flag in flags_in(arguments))
 
 
 def test_every_setting_is_documented() -> None:
@@ -53,8 +64,7 @@ def test_every_setting_is_documented() -> None:
     named = set(re.findall(r"`(?:--)?([a-z][a-z0-9_-]+)[^`]*`", text))
     keys = {*VALUE_KEYS, *MODEL_FOLDER_KEYS, "path_wildcards", "path_styles", "path_outputs"}
     assert {*keys, "temp_path", *(flag.name for flag in FLAGS)} <= named
-    flags = set(re.findall(r"--([a-z][a-z0-9-]+)", text))
-    assert flags == {flag.name for flag in FLAGS}
+    assert set(flags_in(text)) == {flag.name for flag in FLAGS}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
