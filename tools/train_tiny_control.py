@@ -3,7 +3,7 @@
 The frozen UNet is asked for drawings under noise while the control net is shown their control
 picture, made as the pipeline makes it and counted as the pipeline counts it. Training goes from
 coarse to fine: the lower levels learn first, alone and on coarse latents (tools/coarse_control.py).
-About half of the steps go on from what the step before predicted, as a sampler does from noise
+Over half of the steps go on from what the step before predicted, as a sampler does from noise
 without any picture, so that it learns to put right what it drew wrongly. Every step is a function
 of the seed and its number, so a run that was stopped goes on from its last state file as if it had
 not been.
