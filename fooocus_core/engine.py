@@ -26,6 +26,7 @@ from fooocus_core.loading.memory import (
 )
 from fooocus_core.loading.store import ModelFiles, ModelStore
 from fooocus_core.loading.warm import WarmModels
+from fooocus_core.main_memory import giving_freed_memory_back, keep_freed_memory
 from fooocus_core.params import GenerationParams, Image, MaskParams
 from fooocus_core.plan import Library, make_plan
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
@@ -47,6 +48,8 @@ def create_engine(config: CoreConfig, options: DeviceOptions) -> Engine:
     """Make an engine for the device that the options choose; loads no model yet."""
     plan = pick_device(options)
     set_up_torch(plan)
+    if plan.device.type == "cpu":
+        keep_freed_memory()
     _log.info("device %s, UNet in %s, VAE in %s", plan.device, plan.unet, plan.vae)
     catalog = Catalog(config.folders)
     resources = Resources(
@@ -134,7 +137,8 @@ class Engine:
         )
         plan = make_plan(params, library, cancel.raise_if_cancelled)
         chosen = self._resources.lean() if saves_memory else nullcontext(self._resources)
-        with device_failures(), memory_errors("making a picture"), chosen as resources:
+        errors = memory_errors("making a picture")
+        with giving_freed_memory_back(), device_failures(), errors, chosen as resources:
             yield from generate(plan, resources, Reporter(on_event, cancel))
 
     def describe(self, image: Image, kind: DescribeKind) -> str:
@@ -143,7 +147,8 @@ class Engine:
         Raises:
             FooocusError: The picture cannot be described, for a known cause.
         """
-        return describe(image, kind, self._resources)
+        with giving_freed_memory_back():
+            return describe(image, kind, self._resources)
 
     def generate_mask(self, image: Image, params: MaskParams) -> Image | Mask:
         """Make the mask of a picture.
@@ -157,7 +162,8 @@ class Engine:
         Raises:
             FooocusError: There is no mask for a known cause.
         """
-        mask = generate_mask(image, params, self._resources).mask
+        with giving_freed_memory_back():
+            mask = generate_mask(image, params, self._resources).mask
         return to_rgb(mask) if params.model is MaskModel.SAM else mask
 
     def free_memory(self) -> None:

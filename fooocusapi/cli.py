@@ -32,6 +32,7 @@ from fooocus_core.config import (
 )
 from fooocus_core.errors import FooocusError
 from fooocus_core.feature_files import all_files, preset_files
+from fooocus_core.main_memory import share_one_heap
 from fooocusapi.api_keys import KEYS_VARIABLE, ApiKeyError, read_keys
 from fooocusapi.app import create_app
 from fooocusapi.commands import config_lines
@@ -206,7 +207,8 @@ def _set_up_log(flags: FlagValues) -> None:
 
 
 def _set_up_libraries(flags: FlagValues) -> None:
-    """Set variables that libraries read when they are loaded."""
+    """Set what libraries read when they are loaded, and how threads share memory."""
+    share_one_heap()
     if flags["gpu_device_id"] is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(flags["gpu_device_id"])
     # Threads that wait by spinning slow a busy machine down tenfold.

@@ -76,7 +76,7 @@ CORE = (
     ("prompt", "images", "catalog", "downloads", "hashes", "performance", "metadata.embed"),
     ("config", "config_layers", "config_values", "params"),
     ("presets",),
-    ("choices", "errors", "events", "files"),
+    ("choices", "errors", "events", "files", "main_memory"),
 )
 LIGHT = {
     f"fooocus_core.{name}"
@@ -95,6 +95,7 @@ LIGHT = {
         "fetching",
         "files",
         "hashes",
+        "main_memory",
         "passes",
         "performance",
         "prompt.styles",

@@ -15,6 +15,7 @@ import torch
 
 from fooocus_core.config import AttentionKind, DeviceOptions, MemoryMode, Precision
 from fooocus_core.errors import DeviceFailedError, DeviceMemoryError
+from fooocus_core.main_memory import give_freed_memory_back
 
 _DTYPES = {
     Precision.FP32: torch.float32,
@@ -225,7 +226,8 @@ def free_bytes(device: torch.device) -> int:
 
 
 def free_cached_memory() -> None:
-    """Hand memory that torch keeps for reuse back to the device."""
+    """Hand memory that is kept for reuse back to the device, and to the system."""
+    give_freed_memory_back()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from torch import nn
 
 from fooocus_core.loading.checkpoint import Checkpoint, Refiner
-from fooocus_core.loading.main_memory import available_bytes
+from fooocus_core.main_memory import available_bytes, give_freed_memory_back
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class WarmModels:
             _log.info("Letting go of %s", self._models.pop(key).path.name)
             # Modules hold reference cycles; without collecting, their memory would stay a while.
             gc.collect()
+            give_freed_memory_back()
 
 
 def networks_of(model: Checkpoint | Refiner) -> Iterator[nn.Module]:

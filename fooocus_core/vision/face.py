@@ -26,8 +26,8 @@ from fooocus_core.errors import (
 from fooocus_core.images.arrays import size_of
 from fooocus_core.images.sizes import check_searchable
 from fooocus_core.loading.filling import fill_weights, naming_part
-from fooocus_core.loading.main_memory import available_bytes
 from fooocus_core.loading.weight_file import Tensors, read_weights
+from fooocus_core.main_memory import available_bytes
 from fooocus_core.params import Image, Size
 from fooocus_core.vision.retinaface import STRIDES, Check, Predictions, RetinaFace
 

@@ -1,4 +1,4 @@
-"""The engine: runs that are to save memory, and runs that are cut short."""
+"""The engine: runs that are to save memory, runs that are cut short, and what they freed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fooocus_core import main_memory
+from fooocus_core.choices import DescribeKind, MaskModel
 from fooocus_core.config import DeviceOptions, load_config
 from fooocus_core.engine import Engine, create_engine
 from fooocus_core.errors import RunCancelled
 from fooocus_core.events import CancelToken, Event, EventSink, Progress
-from fooocus_core.params import CanvasParams, GenerationParams, ModelParams, SamplingParams, Size
+from fooocus_core.params import (
+    CanvasParams,
+    GenerationParams,
+    MaskParams,
+    ModelParams,
+    SamplingParams,
+    Size,
+)
 
 
 @pytest.fixture
@@ -53,6 +62,42 @@ def test_f25_a_run_ends_in_whatever_phase_it_is_cancelled(engine: Engine) -> Non
         assert len(seen) == place + 1
     (again,) = engine.generate(PARAMS, lambda _: None, CancelToken())
     assert np.array_equal(again.image, whole.image)
+
+
+@pytest.fixture
+def given_back(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Has an entry for each time that freed memory is given back."""
+    times: list[str] = []
+    monkeypatch.setattr(main_memory, "give_freed_memory_back", lambda: times.append("given back"))
+    return times
+
+
+def test_a_run_gives_back_what_it_freed_however_it_ends(
+    engine: Engine, given_back: list[str]
+) -> None:
+    list(engine.generate(PARAMS, lambda _: None, CancelToken()))
+    given_back.clear()
+
+    list(engine.generate(PARAMS, lambda _: None, CancelToken()))
+    assert given_back == ["given back"]
+
+    token = CancelToken()
+    with pytest.raises(RunCancelled):
+        list(engine.generate(PARAMS, cancelling(token, [], 3), token))
+    assert given_back == ["given back"] * 2
+
+
+def test_looking_at_pictures_gives_back_what_it_freed(
+    tmp_path: Path, given_back: list[str]
+) -> None:
+    engine = create_engine(load_config(root=tmp_path, preset="tiny", environ={}), DeviceOptions())
+    picture = np.zeros((64, 64, 3), np.uint8)
+
+    engine.describe(picture, DescribeKind.PHOTO)
+    assert given_back == ["given back"]
+
+    engine.generate_mask(picture, MaskParams(model=MaskModel.U2NET))
+    assert given_back == ["given back"] * 2
 
 
 def texts_to(told: list[str]) -> EventSink:
