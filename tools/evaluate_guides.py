@@ -3,7 +3,7 @@
 Uses the project's own engine and the preset ``tiny``, so what is measured is what is served. Each
 guide is a drawing that training did not see; every picture is painted without it, too.
 
-    python -m tools.evaluate_guides --root DIR --sheet FILE.png [--count 8] [--part 1]
+    python -m tools.evaluate_guides --root DIR --sheet FILE.png [--count 8] [--stop 0.5]
 """
 
 from __future__ import annotations
@@ -121,11 +121,11 @@ def has_what_it_carries(kind: ControlKind, drawing: Drawing) -> bool:
 
 
 def ask_beside(
-    painter: Painter, count: int, size: Size
+    painter: Painter, count: int, size: Size, stop: float = STOP
 ) -> tuple[Scores, list[tuple[str, PillowImage.Image]]]:
     """Paint shapes of the exam on backgrounds that only an image prompt tells, and judge them.
 
-    What guides is any picture with a background of that colour.
+    What guides is any picture with a background of that colour, up to ``stop`` of the steps.
     """
     asked = [question for question in exam() if _is_one_on_a_background(question)]
     lookalikes, rng = Lookalikes(SEED), random.Random(SEED)
@@ -135,7 +135,7 @@ def ask_beside(
         guide, words = lookalikes.of(question.facts, rng), without_background(question.prompt)
         assert guide is not None, "a plain background has lookalikes"
         kind = ControlKind.IMAGE_PROMPT
-        prompt = ImagePrompt(image=np.array(guide), kind=kind, stop=STOP, weight=WEIGHTS[kind])
+        prompt = ImagePrompt(image=np.array(guide), kind=kind, stop=stop, weight=WEIGHTS[kind])
         picture = painter.paint(words, index, size=size, image_prompts=(prompt,))
         wrong = scores.add(question, picture)
         if wrong:
@@ -150,7 +150,11 @@ def _is_one_on_a_background(question: Question) -> bool:
 
 
 def evaluate(
-    painter: Painter, kind: ControlKind, drawings: Sequence[Drawing], size: Size
+    painter: Painter,
+    kind: ControlKind,
+    drawings: Sequence[Drawing],
+    size: Size,
+    stop: float = STOP,
 ) -> list[tuple[str, PillowImage.Image]]:
     """Paint without and with a guide of a kind, log the comparison, and return what to look at.
 
@@ -160,7 +164,7 @@ def evaluate(
     for index, drawing in enumerate(drawings):
         words = "" if kind is ControlKind.IMAGE_PROMPT else drawing.caption
         guide = np.array(drawing.image)
-        prompt = ImagePrompt(image=guide, kind=kind, stop=STOP, weight=WEIGHTS.get(kind, 1.0))
+        prompt = ImagePrompt(image=guide, kind=kind, stop=stop, weight=WEIGHTS.get(kind, 1.0))
         painted = {
             "without": painter.paint(words, index, size=size),
             "with": painter.paint(words, index, size=size, image_prompts=(prompt,)),
@@ -186,6 +190,9 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, required=True, help="where the sheet is written")
     parser.add_argument("--count", type=int, default=8, help="guides of each kind")
     parser.add_argument("--part", type=int, default=1, help="divides the sides of the pictures")
+    parser.add_argument(
+        "--stop", type=float, default=STOP, help="share of the steps that a guide acts on"
+    )
     parser.add_argument("--styles", action="store_true", help="with the default styles")
     parser.add_argument(
         "--kind", type=ControlKind, nargs="+", default=[*KINDS], choices=KINDS, dest="kinds"
@@ -196,9 +203,9 @@ def main() -> None:
     size = Size(*(side // arguments.part for side in DEFAULT_SIZE))
     shown = []
     for kind in arguments.kinds:
-        shown += evaluate(painter, kind, guides(kind, arguments.count, size), size)
+        shown += evaluate(painter, kind, guides(kind, arguments.count, size), size, arguments.stop)
     if ControlKind.IMAGE_PROMPT in arguments.kinds:
-        scores, pictures = ask_beside(painter, arguments.count, size)
+        scores, pictures = ask_beside(painter, arguments.count, size, arguments.stop)
         shown += pictures
         logger.info("beside words: %s", {k: str(v) for k, v in scores.marks.items() if v.asked})
     make_sheet(shown, columns=6).save(arguments.sheet)

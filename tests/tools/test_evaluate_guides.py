@@ -15,6 +15,7 @@ from tools.evaluate_guides import (
     ask_beside,
     compare,
     edge_agreement,
+    evaluate,
     guides,
     has_what_it_carries,
 )
@@ -129,3 +130,27 @@ def test_backgrounds_beside_words_are_counted(obeys: bool, right: int) -> None:
     assert (mark.right, mark.asked) == (right, 6)
     assert str(scores.marks["shape"]) == "6/6 (100.0%)"
     assert len(shown) == 12
+
+
+class NotingPainter:
+    """Paints nothing, and notes to which share of the steps guides are to act."""
+
+    def __init__(self) -> None:
+        self.stops = list[float]()
+
+    def paint(
+        self, _words: str, _seed: int, *, size: Size, image_prompts: tuple[ImagePrompt, ...] = ()
+    ) -> PillowImage.Image:
+        self.stops += [prompt.stop for prompt in image_prompts]
+        return PillowImage.new("RGB", (size.width, size.height), "blue")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_guides_act_to_the_share_of_the_steps_that_is_asked(kind: ControlKind) -> None:
+    painter, size = NotingPainter(), Size(128, 96)
+
+    shown = evaluate(painter, kind, guides(kind, 2, size), size, 0.8)
+    ask_beside(painter, 2, size, 0.7)
+
+    assert painter.stops == [0.8, 0.8, 0.7, 0.7]
+    assert len(shown) == 2 * 3
