@@ -26,7 +26,7 @@ from fooocus_core.loading.memory import (
 )
 from fooocus_core.loading.store import ModelFiles, ModelStore
 from fooocus_core.loading.warm import WarmModels
-from fooocus_core.main_memory import giving_freed_memory_back, keep_freed_memory
+from fooocus_core.main_memory import give_freed_memory_back, keeping_freed_memory
 from fooocus_core.params import GenerationParams, Image, MaskParams
 from fooocus_core.plan import Library, make_plan
 from fooocus_core.prompt.styles import StyleLibrary, load_styles
@@ -48,8 +48,6 @@ def create_engine(config: CoreConfig, options: DeviceOptions) -> Engine:
     """Make an engine for the device that the options choose; loads no model yet."""
     plan = pick_device(options)
     set_up_torch(plan)
-    if plan.device.type == "cpu":
-        keep_freed_memory()
     _log.info("device %s, UNet in %s, VAE in %s", plan.device, plan.unet, plan.vae)
     catalog = Catalog(config.folders)
     resources = Resources(
@@ -60,7 +58,10 @@ def create_engine(config: CoreConfig, options: DeviceOptions) -> Engine:
         auxiliary=AuxiliaryNetworks(plan, catalog),
         tokenizer=Tokenizer(),
     )
-    return Engine(resources, load_styles(config.folders.user_styles))
+    networks_compute_here = plan.device.type == "cpu"
+    return Engine(
+        resources, load_styles(config.folders.user_styles), keeps_freed=networks_compute_here
+    )
 
 
 def describe_device(options: DeviceOptions) -> list[str]:
@@ -83,9 +84,20 @@ def describe_device(options: DeviceOptions) -> list[str]:
 class Engine:
     """Makes pictures out of parameters."""
 
-    def __init__(self, resources: Resources, styles: StyleLibrary) -> None:
+    def __init__(
+        self, resources: Resources, styles: StyleLibrary, *, keeps_freed: bool = False
+    ) -> None:
+        """Wrap what runs need.
+
+        Args:
+            resources: Models, tokenizer and folders.
+            styles: Texts of the styles that requests may name.
+            keeps_freed: Whether main memory that a run frees stays with this process until
+                :meth:`rest`, which is faster where networks compute on the CPU.
+        """
         self._resources = resources
         self._styles = styles
+        self._keeping = keeping_freed_memory if keeps_freed else nullcontext
 
     def load(self, check: Check = lambda: None) -> None:
         """Fetch what the preset needs, and bring in the base model of requests that name none.
@@ -138,7 +150,7 @@ class Engine:
         plan = make_plan(params, library, cancel.raise_if_cancelled)
         chosen = self._resources.lean() if saves_memory else nullcontext(self._resources)
         errors = memory_errors("making a picture")
-        with giving_freed_memory_back(), device_failures(), errors, chosen as resources:
+        with self._keeping(), device_failures(), errors, chosen as resources:
             yield from generate(plan, resources, Reporter(on_event, cancel))
 
     def describe(self, image: Image, kind: DescribeKind) -> str:
@@ -147,7 +159,7 @@ class Engine:
         Raises:
             FooocusError: The picture cannot be described, for a known cause.
         """
-        with giving_freed_memory_back():
+        with self._keeping():
             return describe(image, kind, self._resources)
 
     def generate_mask(self, image: Image, params: MaskParams) -> Image | Mask:
@@ -162,9 +174,13 @@ class Engine:
         Raises:
             FooocusError: There is no mask for a known cause.
         """
-        with giving_freed_memory_back():
+        with self._keeping():
             mask = generate_mask(image, params, self._resources).mask
         return to_rgb(mask) if params.model is MaskModel.SAM else mask
+
+    def rest(self) -> None:
+        """Give the system back the main memory that nothing uses; call it when a run has ended."""
+        give_freed_memory_back()
 
     def free_memory(self) -> None:
         """Let go of all models and of cached device memory."""

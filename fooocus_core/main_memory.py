@@ -2,12 +2,13 @@
 
 Knows nothing of the memory of other devices. By itself the C library of most Linux systems (glibc)
 gives the memory of every large tensor back, and gets it anew, cleared page by page, for the next
-layer. With another library nothing is changed here.
+layer. Nothing is changed here of another library, nor of one that the environment tells what to do.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +16,11 @@ from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
-# Of glibc's mallopt.
+# Of glibc's mallopt, and what it does by itself.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-_NEVER = 2**31 - 1
+_NEVER = -1
+_USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 2**17, 2**16
+_SET_OUTSIDE = ("MALLOC_", "GLIBC_TUNABLES")
 
 
 def available_bytes(meminfo: Path = _MEMINFO, group: Path = _CONTROL_GROUP) -> int | None:
@@ -45,10 +48,19 @@ def share_one_heap() -> None:
     _set(_ARENA_MAX, 1)
 
 
-def keep_freed_memory() -> None:
-    """Keep what is freed for what comes next, until :func:`give_freed_memory_back`."""
+@contextmanager
+def keeping_freed_memory() -> Iterator[None]:
+    """Keep what is freed for what comes next; not within another one.
+
+    At the end it stays until :func:`give_freed_memory_back`, and nothing more is kept.
+    """
     _set(_MMAP_MAX, 0)
     _set(_TRIM_THRESHOLD, _NEVER)
+    try:
+        yield
+    finally:
+        _set(_MMAP_MAX, _USUAL_MMAP_MAX)
+        _set(_TRIM_THRESHOLD, _USUAL_TRIM_THRESHOLD)
 
 
 def give_freed_memory_back() -> None:
@@ -58,24 +70,20 @@ def give_freed_memory_back() -> None:
         library.malloc_trim(ctypes.c_size_t(0))
 
 
-@contextmanager
-def giving_freed_memory_back() -> Iterator[None]:
-    """Give the system back what nothing uses after something, however it ends."""
-    try:
-        yield
-    finally:
-        give_freed_memory_back()
-
-
 def _set(option: int, value: int) -> None:
     library = _glibc()
-    if library is not None:
+    if library is not None and not any(name.startswith(_SET_OUTSIDE) for name in os.environ):
         library.mallopt(option, value)
 
 
 def _glibc() -> ctypes.CDLL | None:
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return library if library is not None and hasattr(library, "gnu_get_libc_version") else None
+    if sys.platform != "linux":
+        return None
+    try:
+        library = ctypes.CDLL(None)
+    except OSError:  # an interpreter that loads no libraries
+        return None
+    return library if hasattr(library, "gnu_get_libc_version") else None
 
 
 def _machine(path: Path) -> int | None:

@@ -170,6 +170,7 @@ def examine_host(flags: FlagValues, environ: Mapping[str, str]) -> int:
 
 def run(flags: FlagValues, environ: Mapping[str, str], make_engine: EngineMaker) -> None:
     """Serve with the given engine until a signal comes."""
+    share_one_heap()
     _set_up_log(flags)
     _set_up_libraries(flags)
     try:
@@ -207,8 +208,7 @@ def _set_up_log(flags: FlagValues) -> None:
 
 
 def _set_up_libraries(flags: FlagValues) -> None:
-    """Set what libraries read when they are loaded, and how threads share memory."""
-    share_one_heap()
+    """Set what libraries read when they are loaded."""
     if flags["gpu_device_id"] is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(flags["gpu_device_id"])
     # Threads that wait by spinning slow a busy machine down tenfold.

@@ -90,6 +90,7 @@ class FakeEngine:
         masked: Picture and parameters of every mask, in order.
         tool_failure: Raised by tools.
         saved_memory: Whether each run was to save memory, in order.
+        rested: How often it was told that work has ended.
         freed: How often memory was freed.
         described: Kinds of the pictures that were described, in order.
         hold: Cleared = descriptions wait until it is set.
@@ -109,6 +110,7 @@ class FakeEngine:
         self.masked: list[tuple[Image, MaskParams]] = []
         self.tool_failure: BaseException | None = None
         self.saved_memory: list[bool] = []
+        self.rested = 0
         self.freed = 0
         self.described: list[DescribeKind] = []
         self.hold = threading.Event()
@@ -130,6 +132,9 @@ class FakeEngine:
             time.sleep(0.01)
         if self.load_failure is not None:
             raise self.load_failure
+
+    def rest(self) -> None:
+        self.rested += 1
 
     def free_memory(self) -> None:
         self.freed += 1

@@ -110,6 +110,7 @@ class Course:
         drop: Share of the captions that are left out.
         missay: Share of the others that say another shape, size and place.
         sigma: Noise level of all; ``None`` draws one for each.
+        is_beginning: Whether nothing is to be seen of the drawings.
     """
 
     level: int
@@ -117,6 +118,7 @@ class Course:
     drop: float = DROP
     missay: float = MISSAY
     sigma: float | None = None
+    is_beginning: bool = False
 
 
 def make_lesson(rng: random.Random, words: Words, group: Group, course: Course) -> Lesson:
@@ -132,8 +134,12 @@ def make_lesson(rng: random.Random, words: Words, group: Group, course: Course) 
     told = [missay(caption, rng) if rng.random() < course.missay else caption for caption in told]
     repeated = [caption for caption in told for _ in range(course.noises)]
     numbers = size_numbers(group.size, timestep, generator)
+    sigmas = noise_levels()
+    noise = add_noise(
+        clean, timestep, course.level, sigmas, generator, is_beginning=course.is_beginning
+    )
     return Lesson(
-        noise=add_noise(clean, timestep, course.level, noise_levels(), generator),
+        noise=noise,
         shown=group.shown,
         said=say(words, repeated, rng.choice(STYLES), numbers),
         level=course.level,

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from fooocus_core.main_memory import keeping_freed_memory
 from tools.muon import MuonAndAdamW, Part
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,8 @@ def prepare(arguments: argparse.Namespace) -> None:
 def complete(descent: Descent, train_step: Callable[[], float], *, minutes_per_save: float) -> None:
     """Go on from the state file, if there is one, to the end, and take the averaged weights."""
     descent.load()
-    run(descent, train_step, minutes_per_save=minutes_per_save)
+    with keeping_freed_memory():
+        run(descent, train_step, minutes_per_save=minutes_per_save)
     descent.settle()
 
 

@@ -145,12 +145,28 @@ def draw_noise(shape: tuple[int, ...], level: int, generator: torch.Generator) -
 
 
 def add_noise(
-    clean: Tensor, timestep: Tensor, level: int, sigmas: Tensor, generator: torch.Generator
+    clean: Tensor,
+    timestep: Tensor,
+    level: int,
+    sigmas: Tensor,
+    generator: torch.Generator,
+    *,
+    is_beginning: bool = False,
 ) -> NoisyBatch:
-    """Lay noise over clean latents, as a sampler's states at these timesteps look."""
+    """Lay noise over clean latents, as a sampler's states at these timesteps look.
+
+    Args:
+        clean: (B, 4, h, w).
+        timestep: (B,) int64.
+        level: Of the latents.
+        sigmas: Of all timesteps.
+        generator: Source of the noise.
+        is_beginning: Whether there is noise only, as where a sampler begins.
+    """
     sigma = sigmas[timestep]
     wide = sigma.view(-1, 1, 1, 1)
-    kept = draw_kept_signal(sigma, generator).view(-1, 1, 1, 1)
+    share = torch.zeros_like(sigma) if is_beginning else draw_kept_signal(sigma, generator)
+    kept = share.view(-1, 1, 1, 1)
     state = kept * clean + wide * draw_noise(tuple(clean.shape), level, generator)
     return NoisyBatch(
         noisy=state / (wide**2 + 1).sqrt(),

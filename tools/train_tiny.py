@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fooocus_core.main_memory import keeping_freed_memory
 from fooocus_core.text.tokens import CHUNK_LENGTH, Tokenizer
 from tools.drawing import WANDER, Drawing, draw
 from tools.exam import is_held_out
@@ -448,7 +449,8 @@ def main() -> None:
     trainer = Trainer(arguments.folder, seed=arguments.seed, rate=arguments.rate, device=device)
     trainer.load()
     logger.info("%d words, %d steps", len(trainer.table), total_steps())
-    run(trainer, minutes_per_save=arguments.minutes_per_save, stop_after=arguments.stop_after)
+    with keeping_freed_memory():
+        run(trainer, minutes_per_save=arguments.minutes_per_save, stop_after=arguments.stop_after)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ logger = logging.getLogger(__name__)
 
 FIT_LESSONS = 6
 WEIGHTS, FULL_SHARE = (0.5, 1.0), 0.6
-# How often a step is the first of a walk, of how many steps, and to which share of the noise each
-# goes. A sampler takes more and shorter ones.
+# How often a walk begins where a single step could be, of how many steps, and to which share of the
+# noise each goes. A sampler takes more and shorter ones.
 WALKS, WALK_STEPS, GO_ON_TO = 0.15, 8, (0.5, 0.85)
 USUAL_ERROR = (0.05, 0.03)  # mean square in clean latents: without noise, and what sigma adds
 # How many times as much places count where a drawing changes, and what is a whole change.
@@ -108,7 +108,8 @@ class Trainer:
 
     def walk(self, group: Group, course: Course, weight: float, rng: random.Random) -> float:
         """Run steps on what a sampler meets that begins with noise; returns the last one's loss."""
-        lesson = make_lesson(rng, self.words, group, replace(course, sigma=SIGMA_MAX))
+        beginning = replace(course, sigma=SIGMA_MAX, is_beginning=True)
+        lesson = make_lesson(rng, self.words, group, beginning)
         loss, told = self.learn(lesson, weight)
         for _ in range(WALK_STEPS - 1):
             lesson = self.go_on(lesson, told, weight, rng)

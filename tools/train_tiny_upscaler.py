@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fooocus_core.main_memory import keeping_freed_memory
 from fooocus_core.vision.upscaler import EsrganNetwork
 from tools.tiny_vae import draw_crops, picture_loss, psnr
 
@@ -195,7 +196,8 @@ def main() -> None:
         arguments.folder, seed=arguments.seed, steps=arguments.steps, rate=arguments.rate
     )
     trainer.load()
-    run(trainer, minutes_per_save=arguments.minutes_per_save)
+    with keeping_freed_memory():
+        run(trainer, minutes_per_save=arguments.minutes_per_save)
     if arguments.output:
         write_file(trainer.network, arguments.output)
     bicubic, ours = compare(trainer.network, held_out().to(trainer.device))

@@ -93,6 +93,9 @@ class Engine(Protocol):
             FooocusError: There is no mask for a known cause.
         """
 
+    def rest(self) -> None:
+        """Give back what ended work has freed."""
+
     def free_memory(self) -> None:
         """Let go of models and of cached device memory."""
 
@@ -167,11 +170,14 @@ class Worker:
 
     def _work(self) -> None:
         self._load()
+        self._rest()
         while not self.is_lost and (entry := self._take()) is not None:
             if isinstance(entry, Call):
                 self._answer(entry)
             else:
                 self._run(entry)
+            del entry
+            self._rest()
         if self.is_lost:
             _log.critical("the device has failed; the server has to be started again")
             self._on_lost()
@@ -192,6 +198,11 @@ class Worker:
         if self._made is None:
             self._made = self._make_engine()
         return self._made
+
+    def _rest(self) -> None:
+        """Have given back what was freed; neither errors nor pictures are held any more here."""
+        if self._made is not None:
+            self._made.rest()
 
     def _load(self) -> None:
         try:

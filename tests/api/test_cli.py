@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ from tests.conftest import Start
 from tests.fakes import FakeReceiver
 from tests.malformed import Fault, json_faults
 from tests.servers import SMALL, TEXT_TO_IMAGE
+
+HEAP_BYTES = 2**26  # of address space, as glibc reserves it for a thread
 
 
 @pytest.fixture
@@ -103,6 +106,27 @@ def test_second_signal_while_connections_close_changes_nothing(start: Start) -> 
     server.stop()
     assert server.wait() == 0
     assert "Traceback" not in server.rest()
+
+
+def test_threads_share_one_heap(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("MALLOC_"):
+            monkeypatch.delenv(name)
+    server = start()
+    server.post()
+    assert not [*heaps_of_threads(Path(f"/proc/{server.pid}/maps"))]
+
+
+def heaps_of_threads(maps: Path) -> Iterator[int]:
+    """Where a thread has a heap of its own: half of 64 MiB can be written to, or less."""
+    spans = [line.split() for line in maps.read_text(encoding="utf-8").splitlines()]
+    for written, reserved in pairwise(spans):
+        begin, end = (
+            int(span[0].split("-")[side], 16) for span, side in ((written, 0), (reserved, 1))
+        )
+        is_whole = not begin % HEAP_BYTES and end == begin + HEAP_BYTES
+        if is_whole and (written[1], reserved[1]) == ("rw-p", "---p"):
+            yield begin
 
 
 def test_a_server_for_everybody_is_told_so_at_the_start(start: Start) -> None:

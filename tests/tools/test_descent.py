@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -45,6 +47,23 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
     assert torch.equal(whole, stopped)
     assert torch.equal(descent.averaged[0], again.averaged[0])
     assert again.step == 6
+
+
+def test_a_run_may_take_many_steps_at_once_and_tells_of_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.pt"
+    weight, descent = descend(path)
+    caplog.set_level(logging.INFO, logger="tools.descent")
+
+    def many_steps() -> float:
+        return [step(weight, descent) for _ in range(8)][-1]
+
+    run(descent, many_steps, minutes_per_save=1.0)
+
+    assert descent.step == 200
+    told = [record.args[0] for record in caplog.records if record.args]
+    assert told == [24, 40, 64, 80, 104, 120, 144, 160, 184, 200]
 
 
 def test_without_a_state_file_a_run_begins(tmp_path: Path) -> None:

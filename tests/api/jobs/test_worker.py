@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from itertools import count
 
@@ -33,6 +35,10 @@ from tests.jobs import MemoryStore, make_job
 
 def no_picture(number: int) -> Image:
     raise AssertionError("these jobs have no pictures")
+
+
+class Tensor:
+    """Something large."""
 
 
 class Bench:
@@ -332,6 +338,42 @@ def test_models_stay_unless_it_is_asked_to_let_go_of_them(bench: Bench, engine: 
     assert bench.result(bench.run()).reason is FinishReason.SUCCESS
     time.sleep(0.1)
     assert engine.freed == 0
+
+
+def test_f05_what_failed_is_held_by_nothing_when_freed_memory_is_given_back(
+    bench: Bench,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # pytest keeps what is logged, errors and all that they hold included.
+    caplog.set_level(logging.CRITICAL, logger="fooocusapi.jobs.worker")
+    tensors = weakref.WeakSet[Tensor]()
+    held = list[int]()
+
+    def fail(*_: object, **__: object) -> Iterator[GeneratedImage]:
+        tensor = Tensor()
+        tensors.add(tensor)
+        raise ValueError("no")
+        yield
+
+    monkeypatch.setattr(engine, "generate", fail)
+    monkeypatch.setattr(engine, "rest", lambda: held.append(len(tensors)))
+    bench.worker.start()
+    assert bench.result(bench.run()).reason is FinishReason.ERROR
+    wait_until(lambda: len(held) == 2)
+    assert held == [0, 0]
+
+
+def test_freed_memory_is_given_back_after_the_load_and_after_all_that_runs(
+    bench: Bench, engine: FakeEngine
+) -> None:
+    bench.worker.start()
+    wait_until(lambda: engine.rested == 1)
+    bench.result(bench.run())
+    wait_until(lambda: engine.rested == 2)
+    bench.queue.call(lambda _: None).result(WAIT_S)
+    wait_until(lambda: engine.rested == 3)
 
 
 def test_failing_to_let_go_of_models_ends_nothing(
