@@ -75,6 +75,7 @@ def measure(name: str, engine: Engine, params: GenerationParams, repeats: int) -
         for _ in engine.generate(params, ignore, CancelToken()):
             pass
         peaks.append(resident_mib("VmHWM"))
+        engine.rest()
         settings = {"job": name, "repetition": number, "before": round(before)}
         report("peak of host memory", peaks[-1], "MiB", **settings)
         if torch.cuda.is_available():
