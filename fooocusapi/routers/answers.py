@@ -108,10 +108,10 @@ GENERATION_ANSWERS: Answers = {
         "headers": {**_JOB_HEADERS, **_PLACE},
     },
     400: {
-        "model": CodedRefusal,
+        "model": Refusal | CodedRefusal,
         "description": (
-            "JSON: the form cannot be read, or `Idempotency-Key` is malformed. Text, `Accept: "
-            "image/png` only: the job was stopped."
+            "JSON: the form cannot be read, or, with a code, `Idempotency-Key` is malformed. Text, "
+            "`Accept: image/png` only: the job was stopped."
         ),
         "content": _word("USER_CANCEL"),
         "headers": _JOB_HEADERS,

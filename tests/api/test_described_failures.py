@@ -23,6 +23,7 @@ STOP, HISTORY, FILE = (
     "/v1/generation/job-history",
     "/files/{date}/{file_name}",
 )
+FORMS = ("/v1/generation/image-prompt", "/v2/generation/text-to-image-with-ip")
 JOB = "/v1/generation/jobs/{job_id}"
 DESCRIBE, MASK, CLEAN = (
     "/v1/tools/describe-image",
@@ -107,6 +108,13 @@ def test_of_the_additive_routes(
 ) -> None:
     answer = client.request(method, JOB.format(job_id=ids[which]) + action)
     assert is_described(answer, JOB + action, status, PROBLEM)
+
+
+def test_of_forms_that_cannot_be_read(client: TestClient) -> None:
+    cut_off = {"content-type": "multipart/form-data; boundary=x"}
+    for path in FORMS:
+        answer = client.post(path, content=b"--x\r\n", headers=cut_off)
+        assert is_described(answer, path, 400)
 
 
 def test_of_keys_of_retries(client: TestClient, ids: dict[str, str]) -> None:

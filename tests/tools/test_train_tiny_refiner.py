@@ -15,6 +15,7 @@ from fooocus_core.loading.checkpoint import CheckpointKind, build_refiner
 from fooocus_core.loading.memory import plan_device
 from fooocus_core.loading.weight_file import read_weights
 from fooocus_core.unet.size_conditioning import PromptSide
+from tools.descent import WARM_UP
 from tools.latents import noise_levels, noise_loss
 from tools.refiner_lessons import Course, Lesson, draw_lesson, highest_sigma, wear
 from tools.refiner_model import write_refiner
@@ -114,7 +115,7 @@ def test_the_loss_falls_within_a_few_steps(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path, seed=0, steps=40, rate=4e-3)
     shown = lesson(trainer, course=Course(count=2, part=8))
 
-    losses = [trainer.learn(shown) for _ in range(14)]
+    losses = [trainer.learn(shown) for _ in range(WARM_UP + 4)]
 
     assert losses[-1] < 0.8 * losses[0]
 
