@@ -93,7 +93,8 @@ class Engine:
             resources: Models, tokenizer and folders.
             styles: Texts of the styles that requests may name.
             keeps_freed: Whether main memory that a run frees stays with this process until
-                :meth:`rest`, which is faster where networks compute on the CPU.
+                :meth:`rest`, which is faster where networks compute on the CPU. Runs that are to
+                save memory keep nothing.
         """
         self._resources = resources
         self._styles = styles
@@ -150,7 +151,8 @@ class Engine:
         plan = make_plan(params, library, cancel.raise_if_cancelled)
         chosen = self._resources.lean() if saves_memory else nullcontext(self._resources)
         errors = memory_errors("making a picture")
-        with self._keeping(), device_failures(), errors, chosen as resources:
+        keeping = nullcontext() if saves_memory else self._keeping()
+        with keeping, device_failures(), errors, chosen as resources:
             yield from generate(plan, resources, Reporter(on_event, cancel))
 
     def describe(self, image: Image, kind: DescribeKind) -> str:

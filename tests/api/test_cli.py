@@ -110,7 +110,7 @@ def test_second_signal_while_connections_close_changes_nothing(start: Start) -> 
 
 def test_threads_share_one_heap(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith("MALLOC_"):
+        if name.startswith(("MALLOC_", "GLIBC_TUNABLES")):
             monkeypatch.delenv(name)
     server = start()
     server.post()
@@ -118,14 +118,12 @@ def test_threads_share_one_heap(start: Start, monkeypatch: pytest.MonkeyPatch) -
 
 
 def heaps_of_threads(maps: Path) -> Iterator[int]:
-    """Where a thread has a heap of its own: half of 64 MiB can be written to, or less."""
-    spans = [line.split() for line in maps.read_text(encoding="utf-8").splitlines()]
-    for written, reserved in pairwise(spans):
-        begin, end = (
-            int(span[0].split("-")[side], 16) for span, side in ((written, 0), (reserved, 1))
-        )
-        is_whole = not begin % HEAP_BYTES and end == begin + HEAP_BYTES
-        if is_whole and (written[1], reserved[1]) == ("rw-p", "---p"):
+    """Where threads have heaps of their own: a part that is used, and the rest, only reserved."""
+    rows = (line.split()[:2] for line in maps.read_text(encoding="utf-8").splitlines())
+    spans = [(*(int(end, 16) for end in span.split("-")), access) for span, access in rows]
+    for (begin, _, used), (_, end, reserved) in pairwise(spans):
+        is_whole = begin % HEAP_BYTES == 0 and end == begin + HEAP_BYTES
+        if is_whole and (used, reserved) == ("rw-p", "---p"):
             yield begin
 
 

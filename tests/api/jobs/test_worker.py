@@ -340,7 +340,7 @@ def test_models_stay_unless_it_is_asked_to_let_go_of_them(bench: Bench, engine: 
     assert engine.freed == 0
 
 
-def test_f05_what_failed_is_held_by_nothing_when_freed_memory_is_given_back(
+def test_what_failed_is_held_by_nothing_when_freed_memory_is_given_back(
     bench: Bench,
     engine: FakeEngine,
     monkeypatch: pytest.MonkeyPatch,
